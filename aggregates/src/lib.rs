@@ -1,1 +1,28 @@
-//! x
+//! The domain of rota: commands go in, events or a refusal come out.
+//!
+//! Nothing here does I/O, reads a clock or draws randomness: the time, the identifiers and the secret
+//! material come in with the command. So every rule can be tested as *given events, when command, then
+//! events*, and a replay of the same events gives the same state on any machine.
+//!
+//! Where to start reading:
+//! - [`credential`]: the heart: issue, rotate, two-phase rotation, expiry, revocation;
+//! - [`workspace`]: the tenant and its policy;
+//! - [`observation`]: what is recorded about a credential without being a change of it;
+//! - [`record`]: the bytes of a recorded event, which are for ever;
+//! - [`ids`], [`time`], [`secret`]: the values that all of them use.
+#![warn(missing_docs)]
+
+pub mod authority;
+pub mod credential;
+pub mod event;
+pub mod ids;
+pub mod observation;
+pub mod record;
+pub mod secret;
+pub mod time;
+pub mod upcast;
+pub mod workspace;
+
+pub use event::Event;
+pub use ids::{CredentialId, EventId, Position, RequestId, Sequence, StreamId, StreamKind, WorkspaceId};
+pub use time::Timestamp;

@@ -1,0 +1,189 @@
+//! What may be asked of a credential.
+
+use crate::authority::{Proof, Roles};
+use crate::credential::{CancelCause, CommitCause, ExpiryCause, Kind, SecretRef};
+use crate::ids::{CredentialId, Position, WorkspaceId};
+use crate::secret::Mode;
+use crate::time::Timestamp;
+use crate::workspace::Policy;
+
+/// A command to a credential.
+#[derive(Clone, Debug)]
+pub enum CredentialCommand {
+    /// Make it.
+    Issue(IssueCredential),
+    /// Replace its secret, at once or with a grace period.
+    Rotate(RotateSecret),
+    /// Make the next secret, beside the active one.
+    Prepare(PrepareRotation),
+    /// Let the prepared secret replace the active one.
+    Commit(CommitRotation),
+    /// Drop the prepared secret.
+    Cancel(CancelRotation),
+    /// End the grace period of the retiring secret.
+    ExpireOld(ExpireOldSecret),
+    /// End one version.
+    RevokeSecret(RevokeSecret),
+    /// End the credential.
+    Revoke(RevokeCredential),
+    /// Change its name or description, which travel in the event's sealed details.
+    Describe(DescribeCredential),
+}
+
+/// The sealed parts that exist for a credential: what the end of a version or of the credential destroys.
+#[derive(Clone, Debug, Default)]
+pub struct SealedParts {
+    /// Recoverable secrets, by version.
+    pub secrets: Vec<(u32, Position)>,
+    /// Answers that are kept for a retry.
+    pub answers: Vec<Position>,
+}
+
+/// Make a credential.
+#[derive(Clone, Debug)]
+pub struct IssueCredential {
+    /// Its id.
+    pub credential: CredentialId,
+    /// Its workspace.
+    pub workspace: WorkspaceId,
+    /// How its secret is presented.
+    pub kind: Kind,
+    /// Its public identifier.
+    pub public_id: String,
+    /// What it may do in its workspace beyond itself.
+    pub roles: Roles,
+    /// For workspace keys: test or production.
+    pub mode: Option<Mode>,
+    /// For webhook secrets: the credential that they belong to.
+    pub parent: Option<CredentialId>,
+    /// Its first secret.
+    pub secret: SecretRef,
+    /// What proved the caller's authority.
+    pub proof: Proof,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// Replace the secret.
+#[derive(Clone, Debug)]
+pub struct RotateSecret {
+    /// The new secret.
+    pub secret: SecretRef,
+    /// The active version that the caller means to replace; `None` where it was revoked.
+    pub means: Option<u32>,
+    /// How long the replaced version stays valid; `None` for the policy's default.
+    pub grace_seconds: Option<u64>,
+    /// Whether the old secret is known to others.
+    pub compromised: bool,
+    /// What proved the caller's authority.
+    pub proof: Proof,
+    /// The workspace's policy.
+    pub policy: Policy,
+    /// What may have to be destroyed.
+    pub sealed: SealedParts,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// Make the next secret, beside the active one.
+#[derive(Clone, Debug)]
+pub struct PrepareRotation {
+    /// The new secret.
+    pub secret: SecretRef,
+    /// The active version that the caller means to replace.
+    pub means: Option<u32>,
+    /// The grace period that the replaced version gets at the commit; `None` for the policy's default.
+    pub grace_seconds: Option<u64>,
+    /// How long the rotation may wait; `None` for [`super::PREPARED_SECONDS_DEFAULT`].
+    pub deadline_seconds: Option<u64>,
+    /// What proved the caller's authority.
+    pub proof: Proof,
+    /// The workspace's policy.
+    pub policy: Policy,
+    /// What may have to be destroyed.
+    pub sealed: SealedParts,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// Let the prepared secret replace the active one.
+#[derive(Clone, Debug)]
+pub struct CommitRotation {
+    /// The prepared version that the caller means; `None` for whichever it is.
+    pub means: Option<u32>,
+    /// What led to it.
+    pub cause: CommitCause,
+    /// What proved the caller's authority.
+    pub proof: Proof,
+    /// The workspace's policy.
+    pub policy: Policy,
+    /// What may have to be destroyed.
+    pub sealed: SealedParts,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// Drop the prepared secret.
+#[derive(Clone, Debug)]
+pub struct CancelRotation {
+    /// The prepared version that the caller means; `None` for whichever it is.
+    pub means: Option<u32>,
+    /// What led to it.
+    pub cause: CancelCause,
+    /// What proved the caller's authority.
+    pub proof: Proof,
+    /// What may have to be destroyed.
+    pub sealed: SealedParts,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// End the grace period of the retiring secret.
+#[derive(Clone, Debug)]
+pub struct ExpireOldSecret {
+    /// The retiring version that the caller means; `None` for whichever it is.
+    pub means: Option<u32>,
+    /// [`ExpiryCause::Due`] or [`ExpiryCause::EarlyEnd`].
+    pub cause: ExpiryCause,
+    /// What proved the caller's authority.
+    pub proof: Proof,
+    /// What may have to be destroyed.
+    pub sealed: SealedParts,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// End one version.
+#[derive(Clone, Debug)]
+pub struct RevokeSecret {
+    /// The version.
+    pub version: u32,
+    /// What proved the caller's authority.
+    pub proof: Proof,
+    /// What may have to be destroyed.
+    pub sealed: SealedParts,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// End the credential.
+#[derive(Clone, Debug)]
+pub struct RevokeCredential {
+    /// What proved the caller's authority.
+    pub proof: Proof,
+    /// What may have to be destroyed.
+    pub sealed: SealedParts,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// Change the name or the description.
+#[derive(Clone, Debug)]
+pub struct DescribeCredential {
+    /// The names of what changes; the values travel in the event's sealed details.
+    pub changed: Vec<String>,
+    /// What proved the caller's authority.
+    pub proof: Proof,
+    /// The time of the decision.
+    pub now: Timestamp,
+}

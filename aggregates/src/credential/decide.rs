@@ -1,0 +1,287 @@
+//! The rules: a command to a credential becomes events or a refusal.
+
+use crate::authority::{Proof, ProofKind};
+use crate::credential::{
+    CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand,
+    CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRefusal, CredentialRevoked,
+    DescribeCredential, ExpireOldSecret, ExpiryCause, IssueCredential, Kind, OldSecretExpired,
+    PREPARED_SECONDS_DEFAULT, PREPARED_SECONDS_MAX, PrepareRotation, Replaced, RevokeCredential,
+    RevokeSecret, RotateSecret, RotationCancelled, RotationCommitted, RotationPrepared, SealedParts,
+    SecretRevoked, SecretRotated, Status,
+};
+use crate::observation::{PartRef, SealedPart};
+use crate::time::Timestamp;
+use crate::workspace::Policy;
+
+type Decision = Result<Vec<CredentialEvent>, CredentialRefusal>;
+
+impl Credential {
+    /// The decision: what happens, or why not. No events means that it is so already.
+    pub fn decide(&self, command: CredentialCommand) -> Decision {
+        match command {
+            CredentialCommand::Issue(c) => self.issue(c),
+            CredentialCommand::Rotate(c) => self.rotate(c),
+            CredentialCommand::Prepare(c) => self.prepare(c),
+            CredentialCommand::Commit(c) => self.commit(&c),
+            CredentialCommand::Cancel(c) => self.cancel(&c),
+            CredentialCommand::ExpireOld(c) => self.expire_old(&c),
+            CredentialCommand::RevokeSecret(c) => self.revoke_secret(&c),
+            CredentialCommand::Revoke(c) => self.revoke(&c),
+            CredentialCommand::Describe(c) => self.describe(c),
+        }
+    }
+
+    fn issue(&self, c: IssueCredential) -> Decision {
+        if self.status != Status::Absent {
+            return Err(CredentialRefusal::AlreadyIssued);
+        }
+        // A key on its way out must not leave another one behind.
+        if c.kind == Kind::WorkspaceKey && c.proof.retiring {
+            return Err(CredentialRefusal::RetiringSecret);
+        }
+        Ok(vec![
+            CredentialIssued {
+                credential: c.credential,
+                workspace: c.workspace,
+                kind: c.kind,
+                public_id: c.public_id,
+                roles: c.roles,
+                mode: c.mode,
+                parent: c.parent,
+                secret: c.secret,
+                at: c.now,
+            }
+            .into(),
+        ])
+    }
+
+    fn rotate(&self, c: RotateSecret) -> Decision {
+        self.check_alive()?;
+        self.check_proof(&c.proof, c.policy, c.now)?;
+        self.check_version(c.means, c.secret.version)?;
+        let grace = grace(c.grace_seconds, c.policy, c.compromised)?;
+        let mut events = Vec::with_capacity(2);
+        if let Some(prepared) = self.prepared {
+            let cause = if c.now >= prepared.deadline {
+                CancelCause::Deadline
+            } else if c.compromised {
+                CancelCause::Compromised
+            } else {
+                return Err(CredentialRefusal::RotationPending);
+            };
+            events.push(self.cancelled(cause, &c.sealed, c.now)?);
+        }
+        events.extend(self.expired(ExpiryCause::RotatedAgain, &c.sealed, c.now));
+        let replaced = self.active.map(|version| replaced(version, grace, c.now));
+        let shredded = ended(replaced.as_ref(), &c.sealed);
+        events.push(
+            SecretRotated {
+                secret: c.secret,
+                replaced,
+                grace_seconds: grace,
+                compromised: c.compromised,
+                shredded,
+                at: c.now,
+            }
+            .into(),
+        );
+        Ok(events)
+    }
+
+    fn prepare(&self, c: PrepareRotation) -> Decision {
+        self.check_alive()?;
+        self.check_proof(&c.proof, c.policy, c.now)?;
+        self.check_version(c.means, c.secret.version)?;
+        if self.active.is_none() {
+            return Err(CredentialRefusal::NoActiveSecret);
+        }
+        let wait = c.deadline_seconds.unwrap_or(PREPARED_SECONDS_DEFAULT);
+        if !(1..=PREPARED_SECONDS_MAX).contains(&wait) {
+            return Err(CredentialRefusal::DeadlineOutOfRange { max_seconds: PREPARED_SECONDS_MAX });
+        }
+        let grace_seconds = grace(c.grace_seconds, c.policy, false)?;
+        let mut events = Vec::with_capacity(2);
+        if let Some(prepared) = self.prepared {
+            if c.now < prepared.deadline {
+                return Err(CredentialRefusal::RotationPending);
+            }
+            events.push(self.cancelled(CancelCause::Deadline, &c.sealed, c.now)?);
+        }
+        events.extend(self.expired(ExpiryCause::Prepared, &c.sealed, c.now));
+        let deadline = c.now.plus_seconds(wait);
+        events.push(RotationPrepared { secret: c.secret, deadline, grace_seconds, at: c.now }.into());
+        Ok(events)
+    }
+
+    fn commit(&self, c: &CommitRotation) -> Decision {
+        self.check_alive()?;
+        if c.cause == CommitCause::Call {
+            self.check_proof(&c.proof, c.policy, c.now)?;
+        }
+        let prepared = self.prepared_at(c.now).ok_or(CredentialRefusal::NothingPrepared)?;
+        if c.means.is_some_and(|version| version != prepared.version) {
+            return Err(CredentialRefusal::VersionConflict);
+        }
+        let replaced = self.active.map(|version| replaced(version, prepared.grace_seconds, c.now));
+        let shredded = ended(replaced.as_ref(), &c.sealed);
+        Ok(vec![
+            RotationCommitted {
+                version: prepared.version,
+                replaced,
+                grace_seconds: prepared.grace_seconds,
+                cause: c.cause,
+                shredded,
+                at: c.now,
+            }
+            .into(),
+        ])
+    }
+
+    fn cancel(&self, c: &CancelRotation) -> Decision {
+        self.check_alive()?;
+        let prepared = self.prepared.ok_or(CredentialRefusal::NothingPrepared)?;
+        if c.means.is_some_and(|version| version != prepared.version) {
+            return Err(CredentialRefusal::VersionConflict);
+        }
+        if c.cause == CancelCause::Deadline && c.now < prepared.deadline {
+            return Err(CredentialRefusal::NotDue { expires_at: prepared.deadline });
+        }
+        Ok(vec![self.cancelled(c.cause, &c.sealed, c.now)?])
+    }
+
+    fn expire_old(&self, c: &ExpireOldSecret) -> Decision {
+        self.check_alive()?;
+        let retiring = self.retiring.ok_or(CredentialRefusal::NothingRetiring)?;
+        if c.means.is_some_and(|version| version != retiring.version) {
+            return Err(CredentialRefusal::VersionConflict);
+        }
+        if c.cause == ExpiryCause::Due && c.now < retiring.expires_at {
+            return Err(CredentialRefusal::NotDue { expires_at: retiring.expires_at });
+        }
+        Ok(self.expired(c.cause, &c.sealed, c.now).into_iter().collect())
+    }
+
+    fn revoke_secret(&self, c: &RevokeSecret) -> Decision {
+        self.check_alive()?;
+        if !self.live_versions(c.now).any(|version| version == c.version) {
+            return Err(CredentialRefusal::UnknownVersion { version: c.version });
+        }
+        let mut shredded = secret_parts(&c.sealed, c.version);
+        shredded.extend(answer_parts(&c.sealed));
+        Ok(vec![SecretRevoked { version: c.version, shredded, at: c.now }.into()])
+    }
+
+    fn revoke(&self, c: &RevokeCredential) -> Decision {
+        match self.status {
+            Status::Absent => Err(CredentialRefusal::Unknown),
+            Status::Revoked => Ok(vec![]),
+            Status::Active => {
+                let secrets = c.sealed.secrets.iter().map(|(_, position)| secret_part(*position));
+                let shredded = secrets.chain(answer_parts(&c.sealed)).collect();
+                let versions = self.live_versions(c.now).collect();
+                Ok(vec![CredentialRevoked { versions, shredded, at: c.now }.into()])
+            }
+        }
+    }
+
+    fn describe(&self, c: DescribeCredential) -> Decision {
+        self.check_alive()?;
+        if c.changed.is_empty() {
+            return Ok(vec![]);
+        }
+        Ok(vec![CredentialDescribed { changed: c.changed, at: c.now }.into()])
+    }
+
+    fn check_alive(&self) -> Result<(), CredentialRefusal> {
+        match self.status {
+            Status::Absent => Err(CredentialRefusal::Unknown),
+            Status::Revoked => Err(CredentialRefusal::Revoked),
+            Status::Active => Ok(()),
+        }
+    }
+
+    /// A credential that acts on itself must do so with its newest word: invariant 5.
+    fn check_proof(&self, proof: &Proof, policy: Policy, now: Timestamp) -> Result<(), CredentialRefusal> {
+        if proof.kind == ProofKind::Session && policy.rotate_requires_secret {
+            return Err(CredentialRefusal::SecretRequired);
+        }
+        let Some(version) = proof.own_version(self.id) else { return Ok(()) };
+        if self.active == Some(version) || self.prepared_at(now).is_some_and(|p| p.version == version) {
+            Ok(())
+        } else if self.retiring_at(now).is_some_and(|r| r.version == version) {
+            Err(CredentialRefusal::RetiringSecret)
+        } else {
+            Err(CredentialRefusal::ProofStale)
+        }
+    }
+
+    fn check_version(&self, means: Option<u32>, next: u32) -> Result<(), CredentialRefusal> {
+        if means == self.active && next == self.last_version + 1 {
+            Ok(())
+        } else {
+            Err(CredentialRefusal::VersionConflict)
+        }
+    }
+
+    /// The end of the retiring version. If its time was over already, that is the cause, and the instant.
+    fn expired(&self, cause: ExpiryCause, sealed: &SealedParts, now: Timestamp) -> Option<CredentialEvent> {
+        let retiring = self.retiring?;
+        let due = now >= retiring.expires_at;
+        Some(
+            OldSecretExpired {
+                version: retiring.version,
+                expired_at: now.min(retiring.expires_at),
+                cause: if due { ExpiryCause::Due } else { cause },
+                shredded: secret_parts(sealed, retiring.version),
+            }
+            .into(),
+        )
+    }
+
+    fn cancelled(
+        &self,
+        cause: CancelCause,
+        sealed: &SealedParts,
+        now: Timestamp,
+    ) -> Result<CredentialEvent, CredentialRefusal> {
+        let version = self.prepared.ok_or(CredentialRefusal::NothingPrepared)?.version;
+        let shredded = secret_parts(sealed, version);
+        Ok(RotationCancelled { version, cause, shredded, at: now }.into())
+    }
+}
+
+fn grace(asked: Option<u64>, policy: Policy, compromised: bool) -> Result<u64, CredentialRefusal> {
+    let default = if compromised { 0 } else { policy.default_grace_seconds.max(policy.min_overlap_seconds) };
+    let grace = asked.unwrap_or(default);
+    if grace > policy.max_grace_seconds {
+        Err(CredentialRefusal::GraceTooLong { max_seconds: policy.max_grace_seconds })
+    } else if grace < policy.min_overlap_seconds && !compromised {
+        Err(CredentialRefusal::GraceTooShort { min_seconds: policy.min_overlap_seconds })
+    } else {
+        Ok(grace)
+    }
+}
+
+fn replaced(version: u32, grace: u64, now: Timestamp) -> Replaced {
+    Replaced { version, expires_at: (grace > 0).then(|| now.plus_seconds(grace)) }
+}
+
+/// The sealed secret of a version that was replaced without grace has no use any more.
+fn ended(replaced: Option<&Replaced>, sealed: &SealedParts) -> Vec<PartRef> {
+    match replaced {
+        Some(Replaced { version, expires_at: None }) => secret_parts(sealed, *version),
+        _ => vec![],
+    }
+}
+
+fn secret_part(position: crate::Position) -> PartRef {
+    PartRef { position, part: SealedPart::Secret }
+}
+
+fn secret_parts(sealed: &SealedParts, version: u32) -> Vec<PartRef> {
+    sealed.secrets.iter().filter(|(v, _)| *v == version).map(|(_, position)| secret_part(*position)).collect()
+}
+
+fn answer_parts(sealed: &SealedParts) -> impl Iterator<Item = PartRef> {
+    sealed.answers.iter().map(|position| PartRef { position: *position, part: SealedPart::Answer })
+}

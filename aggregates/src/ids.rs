@@ -1,0 +1,253 @@
+//! Identifiers: one type per thing, so that a workspace's id can't be passed where a credential's is meant.
+
+use std::fmt;
+use std::str::FromStr;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(s: &str) -> Result<Self, Self::Err> {
+                s.parse().map(Self)
+            }
+        }
+    };
+}
+
+id! {
+    /// A credential: a public identifier and its secret versions.
+    CredentialId
+}
+id! {
+    /// A workspace: the tenant. Nothing crosses it.
+    WorkspaceId
+}
+id! {
+    /// One recorded event (UUID v7, made with the command that led to it).
+    EventId
+}
+id! {
+    /// One request or job run, as it appears in logs, answers and events.
+    RequestId
+}
+
+/// An event's place in the one total order: from 0, without gaps. Also its leaf index in the log.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct Position(pub u64);
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An event's place in its own stream: from 1, without gaps.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct Sequence(pub u32);
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a stream is about. Observations live in streams of their own, so that noticing something never
+/// makes an honest command stale.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[repr(u8)]
+pub enum StreamKind {
+    /// The changes of one credential.
+    Credential = 1,
+    /// The changes of one workspace.
+    Workspace = 2,
+    /// Uses of a credential's retiring secret.
+    Use = 3,
+    /// Refusals, by the actor who was refused.
+    Refusals = 4,
+    /// Destruction of sealed parts, by workspace.
+    Shredding = 5,
+}
+
+impl StreamKind {
+    const ALL: [Self; 5] = [Self::Credential, Self::Workspace, Self::Use, Self::Refusals, Self::Shredding];
+
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Credential => "credential",
+            Self::Workspace => "workspace",
+            Self::Use => "use",
+            Self::Refusals => "refusals",
+            Self::Shredding => "shredding",
+        }
+    }
+}
+
+/// The name of a stream, written `credential/0199…`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StreamId {
+    /// What the stream is about.
+    pub kind: StreamKind,
+    /// Whose stream it is.
+    pub id: Uuid,
+}
+
+impl StreamId {
+    /// The stream of a credential's changes.
+    pub fn credential(id: CredentialId) -> Self {
+        Self { kind: StreamKind::Credential, id: id.0 }
+    }
+
+    /// The stream of a workspace's changes.
+    pub fn workspace(id: WorkspaceId) -> Self {
+        Self { kind: StreamKind::Workspace, id: id.0 }
+    }
+
+    /// The stream of uses of a credential's retiring secrets.
+    pub fn secret_use(id: CredentialId) -> Self {
+        Self { kind: StreamKind::Use, id: id.0 }
+    }
+
+    /// The stream of refusals that an actor met.
+    pub fn refusals(actor: Uuid) -> Self {
+        Self { kind: StreamKind::Refusals, id: actor }
+    }
+
+    /// The stream of destroyed sealed parts of a workspace.
+    pub fn shredding(id: WorkspaceId) -> Self {
+        Self { kind: StreamKind::Shredding, id: id.0 }
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.prefix(), self.id)
+    }
+}
+
+impl fmt::Debug for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A stream's name that is not of the form `kind/uuid`.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a stream is named kind/uuid, such as credential/01997c4e-…")]
+pub struct NotAStream;
+
+impl FromStr for StreamId {
+    type Err = NotAStream;
+
+    fn from_str(s: &str) -> Result<Self, NotAStream> {
+        let (prefix, id) = s.split_once('/').ok_or(NotAStream)?;
+        let kind = StreamKind::ALL.into_iter().find(|k| k.prefix() == prefix).ok_or(NotAStream)?;
+        Ok(Self { kind, id: id.parse().map_err(|_| NotAStream)? })
+    }
+}
+
+impl Serialize for StreamId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for StreamId {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let s = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        s.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A SHA-256, written as 64 lower-case hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Hash(pub [u8; 32]);
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0u8; 64];
+        for (i, byte) in self.0.iter().enumerate() {
+            text[2 * i] = DIGITS[usize::from(byte >> 4)];
+            text[2 * i + 1] = DIGITS[usize::from(byte & 15)];
+        }
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Hash {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let bytes = s.as_bytes();
+        if bytes.len() != 64 {
+            return Err("a SHA-256 has 64 hexadecimal digits");
+        }
+        let mut hash = [0u8; 32];
+        for (i, pair) in bytes.chunks_exact(2).enumerate() {
+            let digit = |b: u8| char::from(b).to_digit(16).filter(|_| !b.is_ascii_uppercase());
+            match (digit(pair[0]), digit(pair[1])) {
+                (Some(high), Some(low)) => hash[i] = (high * 16 + low) as u8,
+                _ => return Err("a SHA-256 has lower-case hexadecimal digits only"),
+            }
+        }
+        Ok(Self(hash))
+    }
+}
+
+impl Serialize for Hash {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Hash {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let s = std::borrow::Cow::<'de, str>::deserialize(d)?;
+        s.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Hash {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Sha256".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f]{64}$" })
+    }
+}

@@ -1,0 +1,101 @@
+//! What is recorded about credentials without being a change of one.
+//!
+//! Observations live in streams of their own and carry ids that follow from what they say, so that noticing
+//! the same thing twice records it once, and noticing anything never makes an honest command stale.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::ids::{CredentialId, EventId, Position};
+use crate::time::Timestamp;
+
+crate::event::events! {
+    /// What was noticed.
+    ObservationEvent {
+        /// A retiring secret was used: its first use in the grace period, then at most one a minute.
+        OldSecretUsed = "rota.credential.old-secret-used.v1",
+        /// An authenticated caller was refused: at most one a minute per actor, credential and reason.
+        RotationRefused = "rota.credential.rotation-refused.v1",
+        /// Sealed parts came to the end of their time and were destroyed with their data keys.
+        SealedPartsShredded = "rota.workspace.sealed-parts-shredded.v1",
+    }
+}
+
+/// A retiring secret was used.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OldSecretUsed {
+    /// The credential.
+    pub credential: CredentialId,
+    /// The version that was used.
+    pub version: u32,
+    /// When it was used.
+    pub at: Timestamp,
+    /// When it stops being valid.
+    pub expires_at: Timestamp,
+}
+
+/// An authenticated caller was refused by rule or role.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationRefused {
+    /// The credential that was to be changed.
+    pub credential: CredentialId,
+    /// What was asked for, such as `rotate`.
+    pub operation: String,
+    /// The stable code of the refusal.
+    pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A part that is kept sealed beside an event.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SealedPart {
+    /// The digest by which a secret is verified.
+    Digest,
+    /// A secret that must be recoverable.
+    Secret,
+    /// The answer kept for a retry.
+    Answer,
+    /// Client address, user agent, names and free text.
+    Details,
+}
+
+/// A sealed part, named by the event that it belongs to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PartRef {
+    /// The event's position.
+    pub position: Position,
+    /// Which of its parts.
+    pub part: SealedPart,
+}
+
+/// Sealed parts were destroyed with their data keys. Every proof stays valid.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SealedPartsShredded {
+    /// What was destroyed.
+    pub parts: Vec<PartRef>,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The id under which a use of a retiring secret is recorded: the same for every use in one minute.
+pub fn old_secret_used_id(credential: CredentialId, version: u32, at: Timestamp) -> EventId {
+    named(&format!("old-secret-used/{credential}/{version}/{}", at.minute()))
+}
+
+/// The id under which a refusal is recorded: the same for all of one minute, actor, credential and reason.
+pub fn refusal_id(actor: Uuid, credential: CredentialId, reason: &str, at: Timestamp) -> EventId {
+    named(&format!("refused/{actor}/{credential}/{reason}/{}", at.minute()))
+}
+
+fn named(name: &str) -> EventId {
+    /// The name space of observations.
+    const OBSERVATIONS: Uuid = Uuid::from_u128(0x6f2b_7a54_9d0e_4c0b_9f43_2d1b_0c5a_7e11);
+    EventId(Uuid::new_v5(&OBSERVATIONS, name.as_bytes()))
+}
