@@ -1,1 +1,6 @@
-//! x
+//! The service: an event log, sealing, the use cases, and the ways in.
+
+pub mod log;
+pub mod sealing;
+pub mod telemetry;
+pub mod views;

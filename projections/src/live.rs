@@ -1,0 +1,602 @@
+//! The live view: what verification and decisions read. In memory, compact, every look-up O(1).
+//!
+//! It holds for each credential what a decision needs and no more, and the keyed digests of the versions
+//! that may still be accepted. What people see of a credential is folded elsewhere
+//! ([`crate::credential`]). Applying an event twice changes nothing: an event whose sequence is not above
+//! the stream's is passed over, which is what lets a snapshot be written while events come in.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rota_aggregates::authority::Roles;
+use rota_aggregates::credential::{
+    Credential, CredentialEvent, Kind, Prepared, Retiring, SealedParts, Status,
+};
+use rota_aggregates::observation::SealedPart;
+use rota_aggregates::secret::Mode;
+use rota_aggregates::workspace::{Policy, Workspace, WorkspaceEvent};
+use rota_aggregates::{
+    CredentialId, Event, EventId, Position, Sequence, StreamId, StreamKind, Timestamp, WorkspaceId,
+};
+use uuid::Uuid;
+
+use crate::Fact;
+use crate::codec::Reader;
+use crate::public_id::PublicId;
+use crate::slab::{HAS_PREPARED, HAS_RETIRING, PROD_MODE, Slab, Slot, TEST_MODE};
+
+/// A version beside the active one: its digest, and the first instant at which it is refused.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Beside {
+    version: u32,
+    until: Timestamp,
+    digest: [u8; 32],
+    grace_seconds: u64,
+}
+
+/// What falls due for a credential.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Due {
+    /// The retiring version's grace period is over.
+    Expiry,
+    /// The prepared version was not committed in time.
+    Deadline,
+}
+
+/// A credential as authentication and decisions see it.
+#[derive(Clone, Copy, Debug)]
+pub struct LiveCredential {
+    /// Its state, for deciding.
+    pub state: Credential,
+    /// Its stream's last sequence.
+    pub sequence: Sequence,
+    /// Its public identifier.
+    pub public_id: PublicId,
+    /// What it may do in its workspace beyond itself.
+    pub roles: Roles,
+    /// For workspace keys: test or production.
+    pub mode: Option<Mode>,
+}
+
+/// Which digest a secret matched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Standing {
+    /// It is the active version.
+    Active,
+    /// It is in its grace period until then.
+    Retiring {
+        /// The first instant at which it is refused.
+        expires_at: Timestamp,
+    },
+    /// It waits to be committed: this use commits it.
+    Prepared,
+}
+
+/// The digests under which a secret may be accepted at an instant. Compare all of them in constant time.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidates {
+    /// The credential.
+    pub credential: CredentialId,
+    /// Its place in the slab, for noting the use.
+    pub slot: u32,
+    /// Digest, version and standing of each live version; unused places hold `None`.
+    pub digests: [Option<([u8; 32], u32, Standing)>; 3],
+}
+
+/// Times of the first and last use of an active secret, in seconds since 1970.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct UseMark {
+    /// The credential.
+    pub credential: CredentialId,
+    /// The version.
+    pub version: u32,
+    /// Its first use.
+    pub first: u32,
+    /// Its last use, to the minute.
+    pub last: u32,
+}
+
+/// The live view.
+#[derive(Debug, Default)]
+pub struct Live {
+    slab: Slab,
+    retiring: HashMap<u32, Beside>,
+    prepared: HashMap<u32, Beside>,
+    /// Where the sealed secret of each live version of a recoverable kind is.
+    sealed: HashMap<u32, Vec<(u32, Position)>>,
+    due: BTreeMap<(Timestamp, u32), Due>,
+    workspaces: Vec<(WorkspaceId, Workspace, Sequence)>,
+    workspace_index: HashMap<WorkspaceId, u32>,
+    /// Live credentials by workspace and kind.
+    counts: HashMap<(u32, Kind), u64>,
+    /// The last sequence of the streams that change nothing.
+    observations: BTreeMap<StreamId, Sequence>,
+    /// The observations of the last minute or two, so that the same one is not recorded twice.
+    recent: [BTreeSet<EventId>; 2],
+    recent_minute: u64,
+    next: u64,
+    last_time: Timestamp,
+}
+
+impl Live {
+    /// The position that the next event will have.
+    pub fn next_position(&self) -> Position {
+        Position(self.next)
+    }
+
+    /// The time of the last event.
+    pub fn last_time(&self) -> Timestamp {
+        self.last_time
+    }
+
+    /// How many credentials were ever issued.
+    pub fn credentials(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// The last sequence of a stream; `None` if it has no event.
+    pub fn sequence(&self, stream: &StreamId) -> Option<Sequence> {
+        match stream.kind {
+            StreamKind::Credential => {
+                self.slab.find(CredentialId(stream.id)).map(|i| Sequence(self.slab.get(i).sequence))
+            }
+            StreamKind::Workspace => self
+                .workspace_index
+                .get(&WorkspaceId(stream.id))
+                .map(|i| self.workspaces[*i as usize].2),
+            _ => self.observations.get(stream).copied(),
+        }
+    }
+
+    /// Takes an event in. An event that was taken in before changes nothing.
+    pub fn apply(&mut self, fact: &Fact<'_>) {
+        self.next = self.next.max(fact.position.0 + 1);
+        self.last_time = self.last_time.max(fact.time);
+        if self.sequence(&fact.stream).is_some_and(|known| fact.sequence <= known) {
+            return;
+        }
+        match fact.event {
+            Event::Credential(event) => self.apply_credential(fact, event),
+            Event::Workspace(event) => self.apply_workspace(fact, event),
+            Event::Observation(_) => {
+                self.observations.insert(fact.stream, fact.sequence);
+                self.remember(fact.id, fact.time.minute());
+            }
+        }
+    }
+
+    fn remember(&mut self, id: EventId, minute: u64) {
+        if minute > self.recent_minute {
+            let before = std::mem::take(&mut self.recent[0]);
+            self.recent[1] = if minute == self.recent_minute + 1 { before } else { BTreeSet::new() };
+            self.recent_minute = minute;
+        }
+        self.recent[0].insert(id);
+    }
+
+    /// Whether an observation with this id was recorded in the last minute or two.
+    pub fn was_observed(&self, id: EventId) -> bool {
+        self.recent.iter().any(|ids| ids.contains(&id))
+    }
+
+    fn apply_workspace(&mut self, fact: &Fact<'_>, event: &WorkspaceEvent) {
+        let id = WorkspaceId(fact.stream.id);
+        let index = *self.workspace_index.entry(id).or_insert_with(|| {
+            self.workspaces.push((id, Workspace::default(), Sequence(0)));
+            (self.workspaces.len() - 1) as u32
+        });
+        let (_, workspace, sequence) = &mut self.workspaces[index as usize];
+        workspace.evolve(event);
+        *sequence = fact.sequence;
+    }
+
+    fn apply_credential(&mut self, fact: &Fact<'_>, event: &CredentialEvent) {
+        let digest = fact.digest.unwrap_or_default();
+        let id = CredentialId(fact.stream.id);
+        if let CredentialEvent::CredentialIssued(e) = event {
+            let Some(public) = PublicId::parse(&e.public_id) else { return };
+            let Some(workspace) = self.workspace_index.get(&e.workspace).copied() else { return };
+            let flags = match e.mode {
+                Some(Mode::Test) => TEST_MODE,
+                Some(Mode::Prod) => PROD_MODE,
+                None => 0,
+            };
+            let index = self.slab.push(Slot {
+                id: e.credential.0,
+                public: public.bytes,
+                digest,
+                rotated_at: e.at.micros(),
+                workspace,
+                active: e.secret.version,
+                last_version: e.secret.version,
+                sequence: fact.sequence.0,
+                first_used: AtomicU32::new(0),
+                last_used: AtomicU32::new(0),
+                kind: e.kind,
+                status: Status::Active,
+                roles: e.roles.bits(),
+                flags,
+            });
+            *self.counts.entry((workspace, e.kind)).or_default() += 1;
+            if e.secret.sealed.is_some() {
+                self.sealed.entry(index).or_default().push((e.secret.version, fact.position));
+            }
+            return;
+        }
+        let Some(index) = self.slab.find(id) else { return };
+        let mut state = self.state(index);
+        let active_digest = self.slab.get(index).digest;
+        let active_before = state.active;
+        state.evolve(event);
+        match event {
+            CredentialEvent::SecretRotated(e) => {
+                self.replace_active(index, e.secret.version, digest, e.at);
+                self.set_retiring(index, state.retiring, active_digest);
+            }
+            CredentialEvent::RotationPrepared(_) => self.set_prepared(index, state.prepared, digest),
+            CredentialEvent::RotationCommitted(e) => {
+                let new = self.prepared.get(&index).map_or([0; 32], |p| p.digest);
+                self.set_prepared(index, None, [0; 32]);
+                self.replace_active(index, e.version, new, e.at);
+                self.set_retiring(index, state.retiring, active_digest);
+            }
+            _ => {
+                let kept = self.retiring.get(&index).map_or([0; 32], |r| r.digest);
+                self.set_retiring(index, state.retiring, kept);
+                let kept = self.prepared.get(&index).map_or([0; 32], |p| p.digest);
+                self.set_prepared(index, state.prepared, kept);
+                if state.active.is_none() && active_before.is_some() {
+                    self.replace_active(index, 0, [0; 32], Timestamp::from_micros(0));
+                }
+            }
+        }
+        let slot = self.slab.get_mut(index);
+        slot.last_version = state.last_version;
+        slot.sequence = fact.sequence.0;
+        if slot.status != state.status {
+            slot.status = state.status;
+            if let Some(count) = self.counts.get_mut(&(slot.workspace, slot.kind)) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        if let Some(secret) = event.secret().filter(|s| s.sealed.is_some()) {
+            self.sealed.entry(index).or_default().push((secret.version, fact.position));
+        }
+        for part in event.shredded().iter().filter(|p| p.part == SealedPart::Secret) {
+            if let Some(sealed) = self.sealed.get_mut(&index) {
+                sealed.retain(|(_, position)| *position != part.position);
+                if sealed.is_empty() {
+                    self.sealed.remove(&index);
+                }
+            }
+        }
+    }
+
+    fn replace_active(&mut self, index: u32, version: u32, digest: [u8; 32], at: Timestamp) {
+        let slot = self.slab.get_mut(index);
+        slot.active = version;
+        slot.digest = digest;
+        if version != 0 {
+            slot.rotated_at = at.micros();
+        }
+        slot.first_used.store(0, Ordering::Relaxed);
+        slot.last_used.store(0, Ordering::Relaxed);
+    }
+
+    fn set_retiring(&mut self, index: u32, retiring: Option<Retiring>, digest: [u8; 32]) {
+        if let Some(before) = self.retiring.remove(&index) {
+            self.due.remove(&(before.until, index));
+        }
+        self.slab.get_mut(index).flags &= !HAS_RETIRING;
+        if let Some(Retiring { version, expires_at }) = retiring {
+            self.slab.get_mut(index).flags |= HAS_RETIRING;
+            self.retiring.insert(index, Beside { version, until: expires_at, digest, grace_seconds: 0 });
+            self.due.insert((expires_at, index), Due::Expiry);
+        }
+    }
+
+    fn set_prepared(&mut self, index: u32, prepared: Option<Prepared>, digest: [u8; 32]) {
+        if let Some(before) = self.prepared.remove(&index) {
+            self.due.remove(&(before.until, index));
+        }
+        self.slab.get_mut(index).flags &= !HAS_PREPARED;
+        if let Some(Prepared { version, deadline, grace_seconds }) = prepared {
+            self.slab.get_mut(index).flags |= HAS_PREPARED;
+            self.prepared.insert(index, Beside { version, until: deadline, digest, grace_seconds });
+            self.due.insert((deadline, index), Due::Deadline);
+        }
+    }
+
+    fn state(&self, index: u32) -> Credential {
+        let slot = self.slab.get(index);
+        Credential {
+            status: slot.status,
+            id: CredentialId(slot.id),
+            workspace: self.workspaces[slot.workspace as usize].0,
+            kind: slot.kind,
+            last_version: slot.last_version,
+            active: slot.active_version(),
+            retiring: self
+                .retiring_of(slot, index)
+                .map(|r| Retiring { version: r.version, expires_at: r.until }),
+            prepared: self.prepared_of(slot, index).map(|p| Prepared {
+                version: p.version,
+                deadline: p.until,
+                grace_seconds: p.grace_seconds,
+            }),
+        }
+    }
+
+    fn retiring_of(&self, slot: &Slot, index: u32) -> Option<&Beside> {
+        if slot.flags & HAS_RETIRING == 0 { None } else { self.retiring.get(&index) }
+    }
+
+    fn prepared_of(&self, slot: &Slot, index: u32) -> Option<&Beside> {
+        if slot.flags & HAS_PREPARED == 0 { None } else { self.prepared.get(&index) }
+    }
+
+    fn live_credential(&self, index: u32) -> LiveCredential {
+        let slot = self.slab.get(index);
+        LiveCredential {
+            state: self.state(index),
+            sequence: Sequence(slot.sequence),
+            public_id: slot.public_id(),
+            roles: slot.role_set(),
+            mode: slot.mode(),
+        }
+    }
+
+    /// A credential by its id.
+    pub fn credential(&self, id: CredentialId) -> Option<LiveCredential> {
+        self.slab.find(id).map(|index| self.live_credential(index))
+    }
+
+    /// A credential by its public identifier.
+    pub fn by_public_id(&self, id: &PublicId) -> Option<LiveCredential> {
+        self.slab.find_public(id).map(|index| self.live_credential(index))
+    }
+
+    /// Whether a public identifier is taken.
+    pub fn is_taken(&self, id: &PublicId) -> bool {
+        self.slab.find_public(id).is_some()
+    }
+
+    /// The digests under which a secret shown for this identifier may be accepted at `now`.
+    pub fn candidates(&self, id: &PublicId, now: Timestamp) -> Option<Candidates> {
+        let index = self.slab.find_public(id)?;
+        let slot = self.slab.get(index);
+        let active =
+            slot.active_version().map(|version| (slot.digest, version, Standing::Active));
+        let retiring = self.retiring_of(slot, index).filter(|r| now < r.until).map(|r| {
+            (r.digest, r.version, Standing::Retiring { expires_at: r.until })
+        });
+        let prepared = self
+            .prepared_of(slot, index)
+            .filter(|p| now < p.until)
+            .map(|p| (p.digest, p.version, Standing::Prepared));
+        let alive = slot.status == Status::Active;
+        Some(Candidates {
+            credential: CredentialId(slot.id),
+            slot: index,
+            digests: if alive { [active, retiring, prepared] } else { [None; 3] },
+        })
+    }
+
+    /// The credential in a place that [`Live::candidates`] gave.
+    pub fn at(&self, slot: u32) -> LiveCredential {
+        self.live_credential(slot)
+    }
+
+    /// What is sealed for a credential's live versions.
+    pub fn sealed_secrets(&self, id: CredentialId) -> SealedParts {
+        let secrets = self.slab.find(id).and_then(|index| self.sealed.get(&index)).cloned();
+        SealedParts { secrets: secrets.unwrap_or_default(), answers: Vec::new() }
+    }
+
+    /// A workspace's state and its stream's last sequence.
+    pub fn workspace(&self, id: WorkspaceId) -> Option<(Workspace, Sequence)> {
+        let index = self.workspace_index.get(&id)?;
+        let (_, workspace, sequence) = self.workspaces[*index as usize];
+        Some((workspace, sequence))
+    }
+
+    /// A workspace's policy; the default one for an unknown workspace.
+    pub fn policy(&self, id: WorkspaceId) -> Policy {
+        self.workspace(id).map(|(workspace, _)| workspace.policy).unwrap_or_default()
+    }
+
+    /// Every workspace, by order of opening.
+    pub fn workspaces(&self) -> impl Iterator<Item = (WorkspaceId, Workspace)> {
+        self.workspaces.iter().map(|(id, workspace, _)| (*id, *workspace))
+    }
+
+    /// How many credentials of a kind live in a workspace.
+    pub fn count(&self, workspace: WorkspaceId, kind: Kind) -> u64 {
+        self.workspace_index
+            .get(&workspace)
+            .and_then(|index| self.counts.get(&(*index, kind)))
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// What is due at `now`, oldest first, at most `limit`.
+    pub fn due(&self, now: Timestamp, limit: usize) -> Vec<(CredentialId, Due)> {
+        let due = self.due.iter().take_while(|((at, _), _)| *at <= now);
+        due.take(limit).map(|((_, index), due)| (CredentialId(self.slab.get(*index).id), *due)).collect()
+    }
+
+    /// When the next thing falls due.
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.due.first_key_value().map(|((at, _), _)| *at)
+    }
+
+    /// Notes that the active secret in `slot` was used. Whether that is worth writing down.
+    pub fn note_use(&self, slot: u32, now: Timestamp) -> bool {
+        self.slab.get(slot).note_use(now)
+    }
+
+    /// The uses of a credential's active secret.
+    pub fn use_mark(&self, id: CredentialId) -> Option<UseMark> {
+        self.slab.find(id).and_then(|index| self.use_mark_at(index))
+    }
+
+    /// The uses of the active secret in `slot`, if there were any.
+    pub fn use_mark_at(&self, slot: u32) -> Option<UseMark> {
+        let slot = self.slab.get(slot);
+        let first = slot.first_used.load(Ordering::Relaxed);
+        (first != 0).then(|| UseMark {
+            credential: CredentialId(slot.id),
+            version: slot.active,
+            first,
+            last: slot.last_used.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Restores a mark that was written down, if it is about the active version still.
+    pub fn restore_use(&self, mark: &UseMark) {
+        let Some(index) = self.slab.find(mark.credential) else { return };
+        let slot = self.slab.get(index);
+        if slot.active == mark.version {
+            slot.first_used.store(mark.first, Ordering::Relaxed);
+            slot.last_used.store(mark.last, Ordering::Relaxed);
+        }
+    }
+
+    /// Writes the records from `first` on, at most `count`, for a snapshot. How many it wrote.
+    pub fn encode_slots(&self, first: usize, count: usize, out: &mut Vec<u8>) -> usize {
+        let end = self.slab.len().min(first + count);
+        for index in first..end {
+            self.slab.get(index as u32).encode(out);
+        }
+        end.saturating_sub(first)
+    }
+
+    /// Writes everything but the records for a snapshot.
+    pub fn encode_rest(&self, out: &mut Vec<u8>) {
+        let number = |n: usize, out: &mut Vec<u8>| out.extend_from_slice(&(n as u64).to_le_bytes());
+        number(self.next as usize, out);
+        out.extend_from_slice(&self.last_time.micros().to_le_bytes());
+        number(self.workspaces.len(), out);
+        for (id, workspace, sequence) in &self.workspaces {
+            out.extend_from_slice(id.0.as_bytes());
+            out.extend_from_slice(&sequence.0.to_le_bytes());
+            let policy = &workspace.policy;
+            let opened = workspace.opened_at.unwrap_or_default().micros();
+            out.extend_from_slice(&opened.to_le_bytes());
+            out.extend_from_slice(&policy.max_secret_age_days.unwrap_or(0).to_le_bytes());
+            out.extend_from_slice(&policy.digest_retention_days.to_le_bytes());
+            for seconds in
+                [policy.default_grace_seconds, policy.max_grace_seconds, policy.min_overlap_seconds]
+            {
+                out.extend_from_slice(&seconds.to_le_bytes());
+            }
+            out.push(u8::from(policy.rotate_requires_secret));
+        }
+        for beside in [&self.retiring, &self.prepared] {
+            let sorted: BTreeMap<_, _> = beside.iter().collect();
+            number(sorted.len(), out);
+            for (index, b) in sorted {
+                out.extend_from_slice(&index.to_le_bytes());
+                out.extend_from_slice(&b.version.to_le_bytes());
+                out.extend_from_slice(&b.until.micros().to_le_bytes());
+                out.extend_from_slice(&b.digest);
+                out.extend_from_slice(&b.grace_seconds.to_le_bytes());
+            }
+        }
+        let sealed: BTreeMap<_, _> = self.sealed.iter().collect();
+        number(sealed.len(), out);
+        for (index, versions) in sealed {
+            out.extend_from_slice(&index.to_le_bytes());
+            number(versions.len(), out);
+            for (version, position) in versions {
+                out.extend_from_slice(&version.to_le_bytes());
+                out.extend_from_slice(&position.0.to_le_bytes());
+            }
+        }
+        number(self.observations.len(), out);
+        for (stream, sequence) in &self.observations {
+            out.push(stream.kind as u8);
+            out.extend_from_slice(stream.id.as_bytes());
+            out.extend_from_slice(&sequence.0.to_le_bytes());
+        }
+        number(self.recent_minute as usize, out);
+        for ids in &self.recent {
+            number(ids.len(), out);
+            ids.iter().for_each(|id| out.extend_from_slice(id.0.as_bytes()));
+        }
+    }
+
+    /// Reads `slots` records and then the rest; `None` if the bytes end early.
+    pub fn decode(slots: u64, input: &mut Reader<'_>) -> Option<Self> {
+        let mut live = Self::default();
+        for _ in 0..slots {
+            let slot = Slot::decode(input)?;
+            if slot.status == Status::Active {
+                *live.counts.entry((slot.workspace, slot.kind)).or_default() += 1;
+            }
+            live.slab.push(slot);
+        }
+        live.next = input.u64()?;
+        live.last_time = Timestamp::from_micros(input.i64()?);
+        for index in 0..input.u64()? {
+            let id = WorkspaceId(Uuid::from_bytes(input.array()?));
+            let sequence = Sequence(input.u32()?);
+            let opened_at = Some(Timestamp::from_micros(input.i64()?));
+            let age = input.u32()?;
+            let policy = Policy {
+                max_secret_age_days: (age != 0).then_some(age),
+                digest_retention_days: input.u32()?,
+                default_grace_seconds: input.u64()?,
+                max_grace_seconds: input.u64()?,
+                min_overlap_seconds: input.u64()?,
+                rotate_requires_secret: input.u8()? == 1,
+            };
+            live.workspaces.push((id, Workspace { opened_at, policy }, sequence));
+            live.workspace_index.insert(id, index as u32);
+        }
+        for prepared in [false, true] {
+            for _ in 0..input.u64()? {
+                let index = input.u32()?;
+                let beside = Beside {
+                    version: input.u32()?,
+                    until: Timestamp::from_micros(input.i64()?),
+                    digest: input.array()?,
+                    grace_seconds: input.u64()?,
+                };
+                let (map, due) = if prepared {
+                    (&mut live.prepared, Due::Deadline)
+                } else {
+                    (&mut live.retiring, Due::Expiry)
+                };
+                map.insert(index, beside);
+                live.due.insert((beside.until, index), due);
+            }
+        }
+        for _ in 0..input.u64()? {
+            let index = input.u32()?;
+            let mut versions = Vec::new();
+            for _ in 0..input.u64()? {
+                versions.push((input.u32()?, Position(input.u64()?)));
+            }
+            live.sealed.insert(index, versions);
+        }
+        for _ in 0..input.u64()? {
+            let kind = match input.u8()? {
+                3 => StreamKind::Use,
+                4 => StreamKind::Refusals,
+                5 => StreamKind::Shredding,
+                _ => return None,
+            };
+            let id = Uuid::from_bytes(input.array()?);
+            live.observations.insert(StreamId { kind, id }, Sequence(input.u32()?));
+        }
+        live.recent_minute = input.u64()?;
+        for ids in &mut live.recent {
+            for _ in 0..input.u64()? {
+                ids.insert(EventId(Uuid::from_bytes(input.array()?)));
+            }
+        }
+        let fits = live.slab.iter().all(|slot| (slot.workspace as usize) < live.workspaces.len());
+        fits.then_some(live)
+    }
+}

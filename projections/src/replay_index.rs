@@ -1,0 +1,184 @@
+//! Which idempotency keys were used in the last 24 hours, and for what.
+//!
+//! A claim is durable inside its event; this is only the index over them, and everything in it follows from
+//! the feed. A key is spent for [`CLAIM_SECONDS`] after its event; then its answer is to be destroyed, and
+//! the key may be used afresh.
+
+use std::collections::{BTreeMap, HashMap};
+
+use rota_aggregates::observation::{ObservationEvent, SealedPart};
+use rota_aggregates::record::Claim;
+use rota_aggregates::{CredentialId, Event, Position, Timestamp};
+
+use crate::Fact;
+
+/// How long a key stays spent and its answer readable: 24 hours.
+pub const CLAIM_SECONDS: u64 = 86_400;
+
+/// A used key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Claimed {
+    /// The event that claimed it, which is also where its answer is.
+    pub position: Position,
+    /// Half of the request's fingerprint.
+    pub fingerprint: [u8; 16],
+    /// The first instant at which the key may be used afresh.
+    pub expires_at: Timestamp,
+}
+
+impl Claimed {
+    /// Whether the key was used for the same request.
+    pub fn same_request(&self, claim: &Claim) -> bool {
+        self.fingerprint == half(&claim.fingerprint.0)
+    }
+}
+
+/// The index of used keys.
+#[derive(Debug, Default, PartialEq)]
+pub struct ReplayIndex {
+    claims: HashMap<[u8; 16], Claimed>,
+    /// Answers that are still readable, in the order in which they end.
+    answers: BTreeMap<Position, (Timestamp, Option<CredentialId>)>,
+    by_credential: HashMap<CredentialId, Vec<Position>>,
+    /// Claims in the order in which they end.
+    ending: BTreeMap<Position, [u8; 16]>,
+}
+
+impl ReplayIndex {
+    /// Takes an event in.
+    pub fn apply(&mut self, fact: &Fact<'_>) {
+        let shredded: &[_] = match fact.event {
+            Event::Credential(e) => e.shredded(),
+            Event::Observation(ObservationEvent::SealedPartsShredded(e)) => &e.parts,
+            _ => &[],
+        };
+        for part in shredded.iter().filter(|p| p.part == SealedPart::Answer) {
+            self.forget_answer(part.position);
+        }
+        let Some(claim) = fact.claim else { return };
+        let key = half(&claim.key.0);
+        let expires_at = fact.time.plus_seconds(CLAIM_SECONDS);
+        let claimed =
+            Claimed { position: fact.position, fingerprint: half(&claim.fingerprint.0), expires_at };
+        if let Some(earlier) = self.claims.insert(key, claimed) {
+            self.ending.remove(&earlier.position);
+        }
+        self.ending.insert(fact.position, key);
+        if fact.has_answer {
+            let credential = match fact.event {
+                Event::Credential(_) => Some(CredentialId(fact.stream.id)),
+                _ => None,
+            };
+            self.answers.insert(fact.position, (expires_at, credential));
+            if let Some(credential) = credential {
+                self.by_credential.entry(credential).or_default().push(fact.position);
+            }
+        }
+        self.drop_ended(fact.time);
+    }
+
+    /// The use of a key, unless it may be used afresh at `now`.
+    pub fn find(&self, claim: &Claim, now: Timestamp) -> Option<Claimed> {
+        self.claims.get(&half(&claim.key.0)).filter(|claimed| now < claimed.expires_at).copied()
+    }
+
+    /// The answers that are kept for a credential.
+    pub fn answers_of(&self, credential: CredentialId) -> &[Position] {
+        self.by_credential.get(&credential).map_or(&[], Vec::as_slice)
+    }
+
+    /// The answers whose time is over at `now`, oldest first, at most `limit`.
+    pub fn answers_due(&self, now: Timestamp, limit: usize) -> Vec<Position> {
+        let ended = self.answers.iter().take_while(|(_, (expires_at, _))| *expires_at <= now);
+        ended.map(|(position, _)| *position).take(limit).collect()
+    }
+
+    /// When the next answer's time is over.
+    pub fn next_answer_due(&self) -> Option<Timestamp> {
+        self.answers.first_key_value().map(|(_, (expires_at, _))| *expires_at)
+    }
+
+    /// How many keys are spent.
+    pub fn len(&self) -> usize {
+        self.claims.len()
+    }
+
+    /// Whether no key is spent.
+    pub fn is_empty(&self) -> bool {
+        self.claims.is_empty()
+    }
+
+    fn forget_answer(&mut self, position: Position) {
+        if let Some((_, Some(credential))) = self.answers.remove(&position)
+            && let Some(positions) = self.by_credential.get_mut(&credential)
+        {
+            positions.retain(|p| *p != position);
+            if positions.is_empty() {
+                self.by_credential.remove(&credential);
+            }
+        }
+    }
+
+    /// Claims end in position order, since time never goes back from one event to the next.
+    fn drop_ended(&mut self, now: Timestamp) {
+        while let Some((position, key)) = self.ending.first_key_value() {
+            match self.claims.get(key) {
+                Some(claimed) if claimed.position == *position && now < claimed.expires_at => break,
+                Some(claimed) if claimed.position == *position => {
+                    self.claims.remove(key);
+                }
+                _ => {}
+            }
+            self.ending.pop_first();
+        }
+    }
+
+    /// Writes the index for a snapshot, in position order.
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.ending.len() as u64).to_le_bytes());
+        for (position, key) in &self.ending {
+            let Some(claimed) = self.claims.get(key) else { continue };
+            out.extend_from_slice(&position.0.to_le_bytes());
+            out.extend_from_slice(key);
+            out.extend_from_slice(&claimed.fingerprint);
+            out.extend_from_slice(&claimed.expires_at.micros().to_le_bytes());
+        }
+        out.extend_from_slice(&(self.answers.len() as u64).to_le_bytes());
+        for (position, (expires_at, credential)) in &self.answers {
+            out.extend_from_slice(&position.0.to_le_bytes());
+            out.extend_from_slice(&expires_at.micros().to_le_bytes());
+            out.push(u8::from(credential.is_some()));
+            out.extend_from_slice(credential.unwrap_or_default().0.as_bytes());
+        }
+    }
+
+    /// Reads what [`ReplayIndex::encode`] wrote; `None` if the bytes end early.
+    pub fn decode(input: &mut crate::codec::Reader<'_>) -> Option<Self> {
+        let mut index = Self::default();
+        for _ in 0..input.u64()? {
+            let position = Position(input.u64()?);
+            let key = input.array::<16>()?;
+            let fingerprint = input.array::<16>()?;
+            let expires_at = Timestamp::from_micros(input.i64()?);
+            index.claims.insert(key, Claimed { position, fingerprint, expires_at });
+            index.ending.insert(position, key);
+        }
+        for _ in 0..input.u64()? {
+            let position = Position(input.u64()?);
+            let expires_at = Timestamp::from_micros(input.i64()?);
+            let known = input.array::<1>()? == [1];
+            let id = CredentialId(uuid::Uuid::from_bytes(input.array()?));
+            index.answers.insert(position, (expires_at, known.then_some(id)));
+            if known {
+                index.by_credential.entry(id).or_default().push(position);
+            }
+        }
+        Some(index)
+    }
+}
+
+fn half(hash: &[u8; 32]) -> [u8; 16] {
+    let mut half = [0u8; 16];
+    half.copy_from_slice(&hash[..16]);
+    half
+}

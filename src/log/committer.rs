@@ -1,0 +1,472 @@
+//! The committer: the one place where events become recorded.
+//!
+//! Commands wait in a bounded queue. The committer takes all that wait (never sleeping to gather more),
+//! judges each against the tip and against the commands before it in the same batch, commits once for all
+//! of them, takes the new events into the live view, and only then answers each.
+//!
+//! | bound | why |
+//! |---|---|
+//! | [`QUEUE_MAX`] commands wait | beyond it a caller is told to come back, before any secret is made |
+//! | [`BATCH_EVENTS_MAX`] events a commit | one statement takes so many |
+//! | [`BATCH_BYTES_MAX`] bytes a commit | a commit stays short |
+//!
+//! **Order in a batch**: as the commands arrived. A command whose expectations no longer hold is *stale* and
+//! sinks none of its neighbours; its caller decides again.
+//!
+//! **Doubt.** If the store can't say whether a commit happened, the committer reads the tip and compares
+//! event ids, until it knows. Nobody is answered on a guess. Dropping a request does not drop its command.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use rota_aggregates::record::{Claim, Record, stamp};
+use rota_aggregates::{Position, Sequence, StreamId, Timestamp};
+use rota_projections::live::{Live, UseMark};
+use rota_projections::replay_index::ReplayIndex;
+use rota_projections::{Fact, Recorded};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::{Append, Batch, EventLog, LogError, NewEvent, Row};
+use crate::telemetry;
+
+/// Commands that may wait.
+pub const QUEUE_MAX: usize = 4_096;
+/// Events in one commit, unless one command alone has more.
+pub const BATCH_EVENTS_MAX: usize = 256;
+/// Bytes in one commit, unless one command alone has more.
+pub const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Use marks that go along with one commit.
+const MARKS_MAX: usize = 512;
+/// Events read at once when catching up.
+const PAGE: usize = 2_048;
+
+/// What this process knows about the tip of the log: exact, because only the committer moves it.
+#[derive(Debug, Default)]
+pub struct Tip {
+    /// The live view.
+    pub live: Live,
+    /// The used idempotency keys.
+    pub replays: ReplayIndex,
+}
+
+impl Tip {
+    /// Takes an event in.
+    pub fn apply(&mut self, fact: &Fact<'_>) {
+        self.live.apply(fact);
+        self.replays.apply(fact);
+    }
+}
+
+/// The tip, shared by everybody who reads it.
+#[derive(Default)]
+pub struct SharedTip {
+    /// Never held across an await.
+    pub tip: RwLock<Tip>,
+    /// Slots whose use is to be written down with some next commit.
+    marks: Mutex<std::collections::HashSet<u32>>,
+}
+
+impl SharedTip {
+    /// Starts from a tip that was read before.
+    pub fn new(tip: Tip) -> Self {
+        Self { tip: RwLock::new(tip), marks: Mutex::default() }
+    }
+
+    /// Notes that a use mark changed.
+    pub fn mark(&self, slot: u32) {
+        self.marks.lock().insert(slot);
+    }
+
+    /// Whether use marks wait to be written down.
+    pub fn has_marks(&self) -> bool {
+        !self.marks.lock().is_empty()
+    }
+
+    fn take_marks(&self) -> Vec<UseMark> {
+        let slots: Vec<u32> = {
+            let mut marks = self.marks.lock();
+            let taken: Vec<u32> = marks.iter().copied().take(MARKS_MAX).collect();
+            taken.iter().for_each(|slot| {
+                marks.remove(slot);
+            });
+            taken
+        };
+        if slots.is_empty() {
+            return Vec::new();
+        }
+        let tip = self.tip.read();
+        slots.into_iter().filter_map(|slot| tip.live.use_mark_at(slot)).collect()
+    }
+}
+
+/// What was recorded for a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recording {
+    /// The position of its first event.
+    pub first: Position,
+    /// The position of its last event.
+    pub last: Position,
+    /// The ledger's time of all its events.
+    pub time: Timestamp,
+}
+
+/// The committer's word on a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is recorded.
+    Recorded(Recording),
+    /// Its idempotency key was used for the same request before, by the event at this position.
+    AlreadyRecorded(Position),
+    /// Its idempotency key was used for another request.
+    KeyReused,
+    /// What it was decided on has changed in between: decide again.
+    Stale,
+}
+
+/// Why a command got no verdict.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Too many commands wait. Nothing was done.
+    #[error("too many changes are waiting to be written")]
+    Overloaded,
+    /// The store can't be written to. Nothing was done.
+    #[error("the store can't be written to right now")]
+    Unavailable,
+    /// rota is stopping, or the store failed so that nobody knows.
+    #[error("it is not known whether the change was recorded")]
+    Unknown,
+}
+
+struct Job {
+    append: Append,
+    reply: oneshot::Sender<Result<Verdict, CommitError>>,
+    /// Dropped when the command has its verdict, also when nobody waits for that any more.
+    _held: Option<Box<dyn Send + Sync>>,
+}
+
+enum Message {
+    Job(Box<Job>),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Hands commands to the committer. Cheap to clone.
+#[derive(Clone)]
+pub struct Committer {
+    queue: mpsc::Sender<Message>,
+    head: watch::Receiver<Position>,
+    healthy: Arc<AtomicBool>,
+}
+
+impl Committer {
+    /// Starts the committer on the current runtime. It ends when every handle is gone and the queue is empty.
+    pub fn start(log: Arc<dyn EventLog>, tip: Arc<SharedTip>) -> (Self, tokio::task::JoinHandle<()>) {
+        let (queue, jobs) = mpsc::channel(QUEUE_MAX);
+        let (head, watched) = watch::channel(tip.tip.read().live.next_position());
+        let healthy = Arc::new(AtomicBool::new(true));
+        let worker = Worker { log, tip, head, healthy: Arc::clone(&healthy), backlog: VecDeque::new() };
+        let task = tokio::spawn(worker.run(jobs));
+        (Self { queue, head: watched, healthy }, task)
+    }
+
+    /// The position that the next event will have: a hint that there is more, never the data.
+    pub fn head(&self) -> watch::Receiver<Position> {
+        self.head.clone()
+    }
+
+    /// Whether the last commit succeeded.
+    pub fn healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    /// A place in the queue, to be had before a secret is made.
+    pub fn reserve(&self) -> Result<Place<'_>, CommitError> {
+        self.queue.try_reserve().map(Place).map_err(|_| CommitError::Overloaded)
+    }
+
+    /// Records a command; `held` is dropped when it has its verdict.
+    pub async fn append(&self, append: Append, held: Option<Box<dyn Send + Sync>>) -> Result<Verdict, CommitError> {
+        self.reserve()?.append(append, held).await
+    }
+
+    /// Writes down the use marks that wait, in a commit of their own.
+    pub async fn flush(&self) {
+        let (done, flushed) = oneshot::channel();
+        if self.queue.send(Message::Flush(done)).await.is_ok() {
+            let _ = flushed.await;
+        }
+    }
+}
+
+/// A place in the queue.
+pub struct Place<'a>(mpsc::Permit<'a, Message>);
+
+impl Place<'_> {
+    /// Records a command; `held` is dropped when it has its verdict.
+    pub async fn append(self, append: Append, held: Option<Box<dyn Send + Sync>>) -> Result<Verdict, CommitError> {
+        let (reply, verdict) = oneshot::channel();
+        self.0.send(Message::Job(Box::new(Job { append, reply, _held: held })));
+        verdict.await.map_err(|_| CommitError::Unknown)?
+    }
+}
+
+struct Worker {
+    log: Arc<dyn EventLog>,
+    tip: Arc<SharedTip>,
+    head: watch::Sender<Position>,
+    healthy: Arc<AtomicBool>,
+    backlog: VecDeque<Box<Job>>,
+}
+
+/// A command that goes into the batch: where its events begin there, and its time.
+struct Accepted {
+    job: Box<Job>,
+    first: usize,
+    sequences: Vec<Sequence>,
+    time: Timestamp,
+}
+
+impl Worker {
+    async fn run(mut self, mut jobs: mpsc::Receiver<Message>) {
+        let mut messages = Vec::new();
+        loop {
+            let mut flushes = Vec::new();
+            if self.backlog.is_empty() && jobs.recv_many(&mut messages, BATCH_EVENTS_MAX).await == 0 {
+                return;
+            }
+            for message in messages.drain(..) {
+                match message {
+                    Message::Job(job) => self.backlog.push_back(job),
+                    Message::Flush(done) => flushes.push(done),
+                }
+            }
+            let batch = self.take_batch();
+            self.commit(batch).await;
+            drop(flushes);
+        }
+    }
+
+    /// What fits into one commit, in order of arrival.
+    fn take_batch(&mut self) -> Vec<Box<Job>> {
+        let (mut events, mut bytes) = (0, 0);
+        let mut batch = Vec::new();
+        while let Some(job) = self.backlog.pop_front() {
+            events += job.append.events.len();
+            bytes += job.append.events.iter().map(|e| e.body.len()).sum::<usize>();
+            if !batch.is_empty() && (events > BATCH_EVENTS_MAX || bytes > BATCH_BYTES_MAX) {
+                self.backlog.push_front(job);
+                break;
+            }
+            batch.push(job);
+        }
+        batch
+    }
+
+    async fn commit(&self, jobs: Vec<Box<Job>>) {
+        let marks = self.tip.take_marks();
+        let (accepted, batch) = self.judge(jobs, marks);
+        if batch.rows.is_empty() && batch.marks.is_empty() {
+            return;
+        }
+        let events = batch.rows.len();
+        match self.write(&batch).await {
+            Ok(()) => {
+                self.healthy.store(true, Ordering::Relaxed);
+                telemetry::committed(accepted.len(), events);
+                self.take_in(&accepted, batch.at);
+                for item in accepted {
+                    let first = Position(batch.at.0 + item.first as u64);
+                    let last = Position(first.0 + item.sequences.len() as u64 - 1);
+                    let recording = Recording { first, last, time: item.time };
+                    let _ = item.job.reply.send(Ok(Verdict::Recorded(recording)));
+                }
+            }
+            Err(error) => {
+                self.healthy.store(false, Ordering::Relaxed);
+                tracing::error!(error = &error as &dyn std::error::Error, "a commit failed");
+                let moved = matches!(error, LogError::Behind { .. });
+                if moved {
+                    self.catch_up().await;
+                }
+                for item in accepted {
+                    let answer = if moved { Ok(Verdict::Stale) } else { Err(CommitError::Unavailable) };
+                    let _ = item.job.reply.send(answer);
+                }
+            }
+        }
+    }
+
+    /// Gives every job its place in the batch, or its verdict at once.
+    fn judge(&self, jobs: Vec<Box<Job>>, marks: Vec<UseMark>) -> (Vec<Accepted>, Batch) {
+        let shared = self.tip.tip.read();
+        let mut batch = Batch { at: shared.live.next_position(), marks, ..Batch::default() };
+        let mut time = shared.live.last_time();
+        let mut sequences: HashMap<StreamId, Sequence> = HashMap::new();
+        let mut claims: HashMap<[u8; 32], (Claim, Position)> = HashMap::new();
+        let mut accepted = Vec::with_capacity(jobs.len());
+        for mut job in jobs {
+            let now = time.max(job.append.decided_at);
+            if let Some(claim) = &job.append.claim {
+                let earlier = match claims.get(&claim.key.0) {
+                    Some((used, position)) => Some((used.fingerprint == claim.fingerprint, *position)),
+                    None => shared.replays.find(claim, now).map(|c| (c.same_request(claim), c.position)),
+                };
+                if let Some((same, position)) = earlier {
+                    let verdict =
+                        if same { Verdict::AlreadyRecorded(position) } else { Verdict::KeyReused };
+                    let _ = job.reply.send(Ok(verdict));
+                    continue;
+                }
+            }
+            // An observation's id follows from what it says: the same one twice is recorded once.
+            if let Some(event) = job.append.events.first().filter(|e| shared.live.was_observed(e.id)) {
+                tracing::trace!(id = %event.id, "already observed");
+                let _ = job.reply.send(Ok(Verdict::AlreadyRecorded(shared.live.next_position())));
+                continue;
+            }
+            let at = |stream: &StreamId| {
+                sequences.get(stream).copied().or_else(|| shared.live.sequence(stream))
+            };
+            if job.append.expected.iter().any(|(stream, expected)| at(stream) != *expected) {
+                let _ = job.reply.send(Ok(Verdict::Stale));
+                continue;
+            }
+            time = now;
+            let first = batch.rows.len();
+            if let Some(claim) = job.append.claim {
+                claims.insert(claim.key.0, (claim, Position(batch.at.0 + first as u64)));
+            }
+            let mut numbers = Vec::with_capacity(job.append.events.len());
+            for event in &mut job.append.events {
+                let before = sequences.get(&event.stream).copied();
+                let before = before.or_else(|| shared.live.sequence(&event.stream)).unwrap_or_default();
+                let sequence = Sequence(before.0 + 1);
+                sequences.insert(event.stream, sequence);
+                numbers.push(sequence);
+                let leaf = stamp(&event.body, time, sequence);
+                batch.rows.push(Row { id: event.id, leaf, side: event.side.clone() });
+            }
+            batch.shred.extend_from_slice(&job.append.shred);
+            accepted.push(Accepted { job, first, sequences: numbers, time });
+        }
+        (accepted, batch)
+    }
+
+    /// Writes the batch, and settles a doubtful outcome by looking.
+    async fn write(&self, batch: &Batch) -> Result<(), LogError> {
+        let doubt = match self.log.append(batch).await {
+            Err(LogError::Indeterminate(error)) => error,
+            known => return known,
+        };
+        tracing::warn!(error = &*doubt as &dyn std::error::Error, "a commit's outcome is unknown; looking");
+        let mut wait = Duration::from_millis(10);
+        loop {
+            match self.is_recorded(batch).await {
+                Ok(true) => return Ok(()),
+                Ok(false) => return Err(LogError::Unavailable(doubt)),
+                Err(error) => {
+                    self.healthy.store(false, Ordering::Relaxed);
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the store can't be read either; no change is answered until it can"
+                    );
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(Duration::from_secs(5));
+                }
+            }
+        }
+    }
+
+    async fn is_recorded(&self, batch: &Batch) -> Result<bool, LogError> {
+        let next = self.log.next().await?;
+        if next <= batch.at || batch.rows.is_empty() {
+            return Ok(false);
+        }
+        let page = self.log.read(batch.at, 1).await?;
+        let Some((leaf, _)) = page.leaves.first() else { return Ok(false) };
+        let record = Record::decode(leaf)
+            .map_err(|source| LogError::BadLeaf { position: batch.at, source })?;
+        Ok(batch.rows.first().is_some_and(|row| row.id == record.id))
+    }
+
+    fn take_in(&self, accepted: &[Accepted], at: Position) {
+        let mut tip = self.tip.tip.write();
+        for item in accepted {
+            let events = item.job.append.events.iter().zip(&item.sequences);
+            for (offset, (event, sequence)) in events.enumerate() {
+                let position = Position(at.0 + (item.first + offset) as u64);
+                let claim = item.job.append.claim.filter(|_| offset == 0);
+                tip.apply(&fact(event, position, *sequence, item.time, claim));
+            }
+        }
+        let next = tip.live.next_position();
+        drop(tip);
+        self.head.send_replace(next);
+    }
+
+    /// Takes in what another writer recorded.
+    async fn catch_up(&self) {
+        let from = self.tip.tip.read().live.next_position();
+        let caught = catch_up(&*self.log, from, |recorded| {
+            self.tip.tip.write().apply(&recorded.fact());
+        });
+        if let Err(error) = caught.await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the log's tip can't be read");
+        }
+        self.head.send_replace(self.tip.tip.read().live.next_position());
+    }
+}
+
+fn fact(
+    event: &NewEvent,
+    position: Position,
+    sequence: Sequence,
+    time: Timestamp,
+    claim: Option<Claim>,
+) -> Fact<'_> {
+    Fact {
+        position,
+        time,
+        sequence,
+        id: event.id,
+        stream: event.stream,
+        context: &event.context,
+        claim,
+        has_answer: event.side.answer.is_some(),
+        event: &event.event,
+        digest: event.side.digest,
+    }
+}
+
+/// Reads every event from `from` on and hands each to `take`, in order. How many there were.
+pub async fn catch_up(
+    log: &dyn EventLog,
+    from: Position,
+    mut take: impl FnMut(&Recorded),
+) -> Result<u64, LogError> {
+    let mut next = from;
+    loop {
+        let page = log.read(next, PAGE).await?;
+        let short = page.leaves.len() < PAGE;
+        for recorded in decode(page) {
+            let recorded = recorded?;
+            next = Position(recorded.position.0 + 1);
+            take(&recorded);
+        }
+        if short {
+            return Ok(next.0 - from.0);
+        }
+    }
+}
+
+/// Reads the leaves of a page.
+pub fn decode(page: super::Page) -> impl Iterator<Item = Result<Recorded, LogError>> {
+    let first = page.first.0;
+    page.leaves.into_iter().enumerate().map(move |(offset, (leaf, digest))| {
+        let position = Position(first + offset as u64);
+        let record = Record::decode(&leaf).map_err(|source| LogError::BadLeaf { position, source })?;
+        Ok(Recorded { position, record, digest, details: None })
+    })
+}

@@ -1,0 +1,189 @@
+//! The event log: the seam between rota and its store.
+//!
+//! # What every [`EventLog`] guarantees
+//!
+//! - **One total order.** Positions are dense, from 0, in commit order. A reader that remembers a position
+//!   and reads on from it misses nothing and sees nothing twice.
+//! - **All or nothing.** [`EventLog::append`] writes its whole batch, events and all that belongs to them,
+//!   in one durable commit, or none of it.
+//! - **Only at the tip.** A batch says at which position it begins. If the log has grown in between, nothing
+//!   is written and the answer is [`LogError::Behind`]. So whatever the caller knows about the tip (stream
+//!   versions, used keys) is exact at the instant of the write, and no second check is needed in the store.
+//! - **Append-only.** No event is ever changed or removed. Sealed parts beside it can be emptied.
+//! - **Durable when answered.** `Ok` means that a power cut does not lose it.
+//! - **Honest about doubt.** If nobody knows whether a commit happened, the answer is
+//!   [`LogError::Indeterminate`]; the caller reads the tip and compares ids, it never guesses.
+//!
+//! The [`committer`] sits above and is the only caller of `append`: it takes all waiting commands, judges
+//! each against the tip and the commands before it in the batch, and commits once for all of them.
+
+pub mod committer;
+pub mod conformance;
+pub mod memory;
+pub mod sqlite;
+
+use async_trait::async_trait;
+use rota_aggregates::observation::PartRef;
+use rota_aggregates::record::{BadLeaf, Claim, Context};
+use rota_aggregates::{Event, EventId, Position, Sequence, StreamId, Timestamp};
+use rota_projections::live::UseMark;
+
+use crate::sealing::Sealed;
+
+/// What becomes durable beside an event and can be destroyed without it.
+#[derive(Clone, Debug, Default)]
+pub struct Side {
+    /// Keyed digest of the secret that the event brings.
+    pub digest: Option<[u8; 32]>,
+    /// The secret itself, where it must be recoverable.
+    pub secret: Option<Sealed>,
+    /// The answer kept for a retry.
+    pub answer: Option<Sealed>,
+    /// Client address, user agent, names and free text.
+    pub details: Option<Sealed>,
+}
+
+/// An event that was decided and is not recorded yet.
+#[derive(Clone, Debug)]
+pub struct NewEvent {
+    /// Its id.
+    pub id: EventId,
+    /// Its stream.
+    pub stream: StreamId,
+    /// The circumstances.
+    pub context: Context,
+    /// What happened.
+    pub event: Event,
+    /// Everything of the leaf but time and sequence.
+    pub body: Vec<u8>,
+    /// What is kept beside it.
+    pub side: Side,
+}
+
+/// What one command wants recorded: all of it or nothing.
+#[derive(Clone, Debug)]
+pub struct Append {
+    /// The last sequence, at the decision, of every stream that the decision rests on; `None` for a stream
+    /// without events. Every stream that is written to is among them.
+    pub expected: Vec<(StreamId, Option<Sequence>)>,
+    /// The idempotency key that the command claims; it is inside its first event.
+    pub claim: Option<Claim>,
+    /// The events, in order.
+    pub events: Vec<NewEvent>,
+    /// Sealed parts of earlier events to be destroyed in the same commit. The events say so.
+    pub shred: Vec<PartRef>,
+    /// When it was decided.
+    pub decided_at: Timestamp,
+}
+
+/// A row of a batch: an event with its final bytes.
+#[derive(Clone, Debug)]
+pub struct Row {
+    /// The event's id, for finding out whether it was recorded.
+    pub id: EventId,
+    /// The leaf's bytes.
+    pub leaf: Vec<u8>,
+    /// What is kept beside it.
+    pub side: Side,
+}
+
+/// What is written in one commit.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    /// The position of the first row: the log's next one.
+    pub at: Position,
+    /// The events, in order.
+    pub rows: Vec<Row>,
+    /// Sealed parts of earlier events to be destroyed.
+    pub shred: Vec<PartRef>,
+    /// Uses of secrets to be noted.
+    pub marks: Vec<UseMark>,
+}
+
+/// An event as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredEvent {
+    /// Its place in the one total order.
+    pub position: Position,
+    /// The leaf's bytes.
+    pub leaf: Vec<u8>,
+    /// What is kept beside it, as far as it was not destroyed.
+    pub side: Side,
+}
+
+/// A page of the feed: leaves in position order, with the digests that the live view needs.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The position of the first leaf.
+    pub first: Position,
+    /// Leaf and digest of each event.
+    pub leaves: Vec<(Vec<u8>, Option<[u8; 32]>)>,
+}
+
+/// Why the log could not do it.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// It did not happen; it may be tried again.
+    #[error("the store can't be used right now")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It may have happened.
+    #[error("the store did not say whether the commit happened")]
+    Indeterminate(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// Somebody else wrote in between; nothing of the batch is recorded.
+    #[error("the log has grown to {next} in between")]
+    Behind {
+        /// The position that the next event will have.
+        next: Position,
+    },
+    /// What is stored can't be right.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+    /// An event can't be read.
+    #[error("the event at position {position} can't be read")]
+    BadLeaf {
+        /// Where.
+        position: Position,
+        /// Why.
+        #[source]
+        source: BadLeaf,
+    },
+}
+
+impl LogError {
+    /// A fault of the store that left nothing behind.
+    pub fn unavailable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable(error.into())
+    }
+}
+
+/// A store of events. What it guarantees is at the top of this module.
+#[async_trait]
+pub trait EventLog: Send + Sync + 'static {
+    /// Writes a batch in one durable commit.
+    async fn append(&self, batch: &Batch) -> Result<(), LogError>;
+
+    /// The position that the next event will have.
+    async fn next(&self) -> Result<Position, LogError>;
+
+    /// Up to `limit` leaves from `from` on.
+    async fn read(&self, from: Position, limit: usize) -> Result<Page, LogError>;
+
+    /// The events at the given positions, in ascending order, with all that is kept beside them.
+    async fn read_at(&self, positions: &[Position]) -> Result<Vec<StoredEvent>, LogError>;
+
+    /// A named value of the deployment.
+    async fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, LogError>;
+
+    /// Sets named values of the deployment, all or none.
+    async fn set_meta(&self, values: &[(&str, &[u8])]) -> Result<(), LogError>;
+
+    /// Replaces wrapped data keys: position, part and the new wrapped key. Parts that were destroyed in the
+    /// meantime stay destroyed.
+    async fn rewrap(&self, keys: &[(PartRef, Vec<u8>)]) -> Result<(), LogError>;
+
+    /// Every use mark.
+    async fn use_marks(&self) -> Result<Vec<UseMark>, LogError>;
+
+    /// Writes a consistent copy to `path`, without the recoverable parts named in `leave_out`.
+    async fn backup(&self, path: &std::path::Path) -> Result<(), LogError>;
+}

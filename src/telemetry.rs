@@ -1,0 +1,92 @@
+//! Logs to stderr and metrics for Prometheus.
+
+use std::sync::OnceLock;
+
+use metrics::{Counter, Histogram};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+struct Handles {
+    commits: Counter,
+    commands: Counter,
+    events: Counter,
+    batch: Histogram,
+}
+
+/// Looked up once: a look-up by name on each commit would cost more than the counting.
+fn handles() -> &'static Handles {
+    static HANDLES: OnceLock<Handles> = OnceLock::new();
+    HANDLES.get_or_init(|| Handles {
+        commits: metrics::counter!("rota_commits_total"),
+        commands: metrics::counter!("rota_commands_recorded_total"),
+        events: metrics::counter!("rota_events_recorded_total"),
+        batch: metrics::histogram!("rota_commit_events"),
+    })
+}
+
+/// Counts a commit: one flush of the store.
+pub fn committed(commands: usize, events: usize) {
+    let handles = handles();
+    handles.commits.increment(1);
+    handles.commands.increment(commands as u64);
+    handles.events.increment(events as u64);
+    handles.batch.record(events as f64);
+}
+
+/// Installs the recorder, once a process. What it gives renders the metrics.
+pub fn metrics() -> PrometheusHandle {
+    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            let buckets = PrometheusBuilder::new()
+                .set_buckets_for_metric(
+                    Matcher::Full("rota_commit_events".to_owned()),
+                    &[1.0, 4.0, 16.0, 64.0, 128.0, 256.0],
+                )
+                .and_then(|builder| {
+                    builder.set_buckets_for_metric(
+                        Matcher::Suffix("_seconds".to_owned()),
+                        &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0],
+                    )
+                });
+            let recorder = buckets.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
+            let handle = recorder.handle();
+            if metrics::set_global_recorder(recorder).is_err() {
+                tracing::warn!("another metrics recorder is installed; /metrics stays empty");
+            }
+            describe();
+            handle
+        })
+        .clone()
+}
+
+fn describe() {
+    metrics::describe_counter!("rota_commits_total", "Commits of the event log: one flush each");
+    metrics::describe_counter!("rota_commands_recorded_total", "Commands that were recorded");
+    metrics::describe_counter!("rota_events_recorded_total", "Events that were recorded");
+    metrics::describe_histogram!("rota_commit_events", "Events in one commit");
+    metrics::describe_counter!("rota_http_requests_total", "Requests answered, by dialect and status");
+    metrics::describe_counter!("rota_refusals_total", "Requests refused, by code");
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Sends log lines to stderr, filtered by `RUST_LOG` (default `info`).
+pub fn init(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let installed = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+    if let Err(error) = installed {
+        eprintln!("rota: logging was set up before: {error}");
+    }
+}

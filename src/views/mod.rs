@@ -1,0 +1,112 @@
+//! The views on disk: what can be asked of history without reading all of it.
+//!
+//! They live in a SQLite file of their own beside the ledger's, written behind it in large batches by one
+//! projector, rows and position in one transaction. The file can be deleted at any time: it is folded again.
+//! Whoever reads waits until the projector has reached the position that was the log's head when the
+//! request came, so that everybody reads their own writes.
+
+mod project;
+mod query;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rota_aggregates::Position;
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Executor, SqliteConnection, SqlitePool};
+use tokio::sync::{Mutex, watch};
+
+pub use self::query::{AuditQuery, Listed};
+use crate::log::sqlite::{VIEWS, migrate};
+use crate::log::{EventLog, LogError};
+
+/// A reader waits at most so long for the projector.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Readers at most.
+const READERS: u32 = 4;
+
+/// The views on disk.
+pub struct Views {
+    log: Arc<dyn EventLog>,
+    writer: Mutex<SqliteConnection>,
+    readers: SqlitePool,
+    projected: watch::Sender<Position>,
+}
+
+impl Views {
+    /// Opens the file, makes it if it is not there. It need not be durable: what a crash takes is folded again.
+    pub async fn open(path: &Path, log: Arc<dyn EventLog>) -> Result<Self, LogError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Normal)
+            .busy_timeout(Duration::from_secs(10))
+            .disable_statement_logging();
+        let mut writer =
+            options.clone().create_if_missing(true).connect().await.map_err(LogError::unavailable)?;
+        migrate(&mut writer, VIEWS).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(READERS)
+            .connect_with(options.read_only(true))
+            .await
+            .map_err(LogError::unavailable)?;
+        let position: Option<i64> = sqlx::query_scalar("SELECT position FROM checkpoint WHERE name = 'views'")
+            .fetch_optional(&mut writer)
+            .await
+            .map_err(LogError::unavailable)?;
+        let (projected, _) = watch::channel(Position(position.unwrap_or(0) as u64));
+        let views = Self { log, writer: Mutex::new(writer), readers, projected };
+        // A ledger that was restored from a backup may be shorter than the views that stood beside it.
+        if views.projected() > views.log.next().await? {
+            views.clear().await?;
+        }
+        Ok(views)
+    }
+
+    /// The next position to fold.
+    pub fn projected(&self) -> Position {
+        *self.projected.borrow()
+    }
+
+    /// Drops everything, to be folded again from the start.
+    pub async fn clear(&self) -> Result<(), LogError> {
+        let mut writer = self.writer.lock().await;
+        writer
+            .execute(
+                "BEGIN IMMEDIATE; DELETE FROM audit; DELETE FROM credentials; DELETE FROM ended_versions; \
+                 DELETE FROM checkpoint; COMMIT",
+            )
+            .await
+            .map_err(LogError::unavailable)?;
+        self.projected.send_replace(Position(0));
+        Ok(())
+    }
+
+    /// Folds for ever: whatever is recorded, as it is recorded. Ends when the committer does.
+    pub async fn follow(self: Arc<Self>, mut head: watch::Receiver<Position>) {
+        loop {
+            if let Err(error) = self.catch_up(|_| ()).await {
+                tracing::error!(error = &error as &dyn std::error::Error, "the views can't be written; trying again");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                continue;
+            }
+            let projected = self.projected();
+            if head.wait_for(|next| *next > projected).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until everything below `position` is folded.
+    pub async fn wait_for(&self, position: Position) -> Result<(), LogError> {
+        let mut projected = self.projected.subscribe();
+        match tokio::time::timeout(PATIENCE, projected.wait_for(|p| *p >= position)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(LogError::unavailable(format!(
+                "the views have reached {} of {position}; try again shortly",
+                self.projected()
+            ))),
+        }
+    }
+}
