@@ -1,5 +1,6 @@
 //! The service: an event log, sealing, the use cases, and the ways in.
 
+pub mod app;
 pub mod log;
 pub mod sealing;
 pub mod telemetry;

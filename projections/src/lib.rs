@@ -12,11 +12,11 @@
 #![warn(missing_docs)]
 
 pub mod audit;
+pub mod codec;
 pub mod credential;
 pub mod live;
 pub mod public_id;
 pub mod replay_index;
-pub mod codec;
 mod slab;
 
 use rota_aggregates::record::{Claim, Context, Record};

@@ -140,10 +140,9 @@ impl Live {
             StreamKind::Credential => {
                 self.slab.find(CredentialId(stream.id)).map(|i| Sequence(self.slab.get(i).sequence))
             }
-            StreamKind::Workspace => self
-                .workspace_index
-                .get(&WorkspaceId(stream.id))
-                .map(|i| self.workspaces[*i as usize].2),
+            StreamKind::Workspace => {
+                self.workspace_index.get(&WorkspaceId(stream.id)).map(|i| self.workspaces[*i as usize].2)
+            }
             _ => self.observations.get(stream).copied(),
         }
     }
@@ -260,7 +259,10 @@ impl Live {
             }
         }
         if let Some(secret) = event.secret().filter(|s| s.sealed.is_some()) {
-            self.sealed.entry(index).or_default().push((secret.version, fact.position));
+            let sealed = self.sealed.entry(index).or_default();
+            if !sealed.contains(&(secret.version, fact.position)) {
+                sealed.push((secret.version, fact.position));
+            }
         }
         for part in event.shredded().iter().filter(|p| p.part == SealedPart::Secret) {
             if let Some(sealed) = self.sealed.get_mut(&index) {
@@ -365,11 +367,11 @@ impl Live {
     pub fn candidates(&self, id: &PublicId, now: Timestamp) -> Option<Candidates> {
         let index = self.slab.find_public(id)?;
         let slot = self.slab.get(index);
-        let active =
-            slot.active_version().map(|version| (slot.digest, version, Standing::Active));
-        let retiring = self.retiring_of(slot, index).filter(|r| now < r.until).map(|r| {
-            (r.digest, r.version, Standing::Retiring { expires_at: r.until })
-        });
+        let active = slot.active_version().map(|version| (slot.digest, version, Standing::Active));
+        let retiring = self
+            .retiring_of(slot, index)
+            .filter(|r| now < r.until)
+            .map(|r| (r.digest, r.version, Standing::Retiring { expires_at: r.until }));
         let prepared = self
             .prepared_of(slot, index)
             .filter(|p| now < p.until)
@@ -522,19 +524,34 @@ impl Live {
         number(self.recent_minute as usize, out);
         for ids in &self.recent {
             number(ids.len(), out);
-            ids.iter().for_each(|id| out.extend_from_slice(id.0.as_bytes()));
+            for id in ids {
+                out.extend_from_slice(id.0.as_bytes());
+            }
         }
     }
 
-    /// Reads `slots` records and then the rest; `None` if the bytes end early.
-    pub fn decode(slots: u64, input: &mut Reader<'_>) -> Option<Self> {
+    /// Goes back to where a snapshot began to be written: what came while it was written is taken in again, and
+    /// changes nothing where it is in the snapshot already.
+    pub fn resume_at(&mut self, position: Position) {
+        self.next = position.0;
+    }
+
+    /// Reads portions of records, each behind its count, up to an empty one, and then the rest; `None` if the
+    /// bytes end early.
+    pub fn decode(input: &mut Reader<'_>) -> Option<Self> {
         let mut live = Self::default();
-        for _ in 0..slots {
-            let slot = Slot::decode(input)?;
-            if slot.status == Status::Active {
-                *live.counts.entry((slot.workspace, slot.kind)).or_default() += 1;
+        loop {
+            let count = input.u64()?;
+            if count == 0 {
+                break;
             }
-            live.slab.push(slot);
+            for _ in 0..count {
+                let slot = Slot::decode(input)?;
+                if slot.status == Status::Active {
+                    *live.counts.entry((slot.workspace, slot.kind)).or_default() += 1;
+                }
+                live.slab.push(slot);
+            }
         }
         live.next = input.u64()?;
         live.last_time = Timestamp::from_micros(input.i64()?);

@@ -71,7 +71,10 @@ impl ReplayIndex {
             };
             self.answers.insert(fact.position, (expires_at, credential));
             if let Some(credential) = credential {
-                self.by_credential.entry(credential).or_default().push(fact.position);
+                let positions = self.by_credential.entry(credential).or_default();
+                if !positions.contains(&fact.position) {
+                    positions.push(fact.position);
+                }
             }
         }
         self.drop_ended(fact.time);
@@ -87,10 +90,10 @@ impl ReplayIndex {
         self.by_credential.get(&credential).map_or(&[], Vec::as_slice)
     }
 
-    /// The answers whose time is over at `now`, oldest first, at most `limit`.
-    pub fn answers_due(&self, now: Timestamp, limit: usize) -> Vec<Position> {
+    /// The answers whose time is over at `now`, with their credentials, oldest first, at most `limit`.
+    pub fn answers_due(&self, now: Timestamp, limit: usize) -> Vec<(Position, Option<CredentialId>)> {
         let ended = self.answers.iter().take_while(|(_, (expires_at, _))| *expires_at <= now);
-        ended.map(|(position, _)| *position).take(limit).collect()
+        ended.map(|(position, (_, credential))| (*position, *credential)).take(limit).collect()
     }
 
     /// When the next answer's time is over.

@@ -171,9 +171,7 @@ impl Slab {
 
     pub(crate) fn find_public(&self, id: &PublicId) -> Option<u32> {
         let hash = id.mix();
-        let same = |slot: &Slot| {
-            slot.public == id.bytes && slot.kind == id.kind && slot.mode() == id.mode
-        };
+        let same = |slot: &Slot| slot.public == id.bytes && slot.kind == id.kind && slot.mode() == id.mode;
         self.by_public[shard(hash)].find(hash, |i| same(self.get(*i))).copied()
     }
 

@@ -89,9 +89,9 @@ impl SharedTip {
         let slots: Vec<u32> = {
             let mut marks = self.marks.lock();
             let taken: Vec<u32> = marks.iter().copied().take(MARKS_MAX).collect();
-            taken.iter().for_each(|slot| {
+            for slot in &taken {
                 marks.remove(slot);
-            });
+            }
             taken
         };
         if slots.is_empty() {
@@ -144,11 +144,19 @@ struct Job {
     append: Append,
     reply: oneshot::Sender<Result<Verdict, CommitError>>,
     /// Dropped when the command has its verdict, also when nobody waits for that any more.
-    _held: Option<Box<dyn Send + Sync>>,
+    held: Option<Box<dyn Send + Sync>>,
+}
+
+impl Job {
+    /// Gives the verdict. What was held is free before anybody can act on it.
+    fn answer(self, verdict: Result<Verdict, CommitError>) {
+        drop(self.held);
+        let _ = self.reply.send(verdict);
+    }
 }
 
 enum Message {
-    Job(Box<Job>),
+    Job(Job),
     Flush(oneshot::Sender<()>),
 }
 
@@ -187,7 +195,11 @@ impl Committer {
     }
 
     /// Records a command; `held` is dropped when it has its verdict.
-    pub async fn append(&self, append: Append, held: Option<Box<dyn Send + Sync>>) -> Result<Verdict, CommitError> {
+    pub async fn append(
+        &self,
+        append: Append,
+        held: Option<Box<dyn Send + Sync>>,
+    ) -> Result<Verdict, CommitError> {
         self.reserve()?.append(append, held).await
     }
 
@@ -205,9 +217,13 @@ pub struct Place<'a>(mpsc::Permit<'a, Message>);
 
 impl Place<'_> {
     /// Records a command; `held` is dropped when it has its verdict.
-    pub async fn append(self, append: Append, held: Option<Box<dyn Send + Sync>>) -> Result<Verdict, CommitError> {
+    pub async fn append(
+        self,
+        append: Append,
+        held: Option<Box<dyn Send + Sync>>,
+    ) -> Result<Verdict, CommitError> {
         let (reply, verdict) = oneshot::channel();
-        self.0.send(Message::Job(Box::new(Job { append, reply, _held: held })));
+        self.0.send(Message::Job(Job { append, reply, held }));
         verdict.await.map_err(|_| CommitError::Unknown)?
     }
 }
@@ -217,12 +233,12 @@ struct Worker {
     tip: Arc<SharedTip>,
     head: watch::Sender<Position>,
     healthy: Arc<AtomicBool>,
-    backlog: VecDeque<Box<Job>>,
+    backlog: VecDeque<Job>,
 }
 
 /// A command that goes into the batch: where its events begin there, and its time.
 struct Accepted {
-    job: Box<Job>,
+    job: Job,
     first: usize,
     sequences: Vec<Sequence>,
     time: Timestamp,
@@ -249,7 +265,7 @@ impl Worker {
     }
 
     /// What fits into one commit, in order of arrival.
-    fn take_batch(&mut self) -> Vec<Box<Job>> {
+    fn take_batch(&mut self) -> Vec<Job> {
         let (mut events, mut bytes) = (0, 0);
         let mut batch = Vec::new();
         while let Some(job) = self.backlog.pop_front() {
@@ -264,7 +280,7 @@ impl Worker {
         batch
     }
 
-    async fn commit(&self, jobs: Vec<Box<Job>>) {
+    async fn commit(&self, jobs: Vec<Job>) {
         let marks = self.tip.take_marks();
         let (accepted, batch) = self.judge(jobs, marks);
         if batch.rows.is_empty() && batch.marks.is_empty() {
@@ -280,7 +296,7 @@ impl Worker {
                     let first = Position(batch.at.0 + item.first as u64);
                     let last = Position(first.0 + item.sequences.len() as u64 - 1);
                     let recording = Recording { first, last, time: item.time };
-                    let _ = item.job.reply.send(Ok(Verdict::Recorded(recording)));
+                    item.job.answer(Ok(Verdict::Recorded(recording)));
                 }
             }
             Err(error) => {
@@ -292,14 +308,14 @@ impl Worker {
                 }
                 for item in accepted {
                     let answer = if moved { Ok(Verdict::Stale) } else { Err(CommitError::Unavailable) };
-                    let _ = item.job.reply.send(answer);
+                    item.job.answer(answer);
                 }
             }
         }
     }
 
     /// Gives every job its place in the batch, or its verdict at once.
-    fn judge(&self, jobs: Vec<Box<Job>>, marks: Vec<UseMark>) -> (Vec<Accepted>, Batch) {
+    fn judge(&self, jobs: Vec<Job>, marks: Vec<UseMark>) -> (Vec<Accepted>, Batch) {
         let shared = self.tip.tip.read();
         let mut batch = Batch { at: shared.live.next_position(), marks, ..Batch::default() };
         let mut time = shared.live.last_time();
@@ -314,23 +330,21 @@ impl Worker {
                     None => shared.replays.find(claim, now).map(|c| (c.same_request(claim), c.position)),
                 };
                 if let Some((same, position)) = earlier {
-                    let verdict =
-                        if same { Verdict::AlreadyRecorded(position) } else { Verdict::KeyReused };
-                    let _ = job.reply.send(Ok(verdict));
+                    let verdict = if same { Verdict::AlreadyRecorded(position) } else { Verdict::KeyReused };
+                    job.answer(Ok(verdict));
                     continue;
                 }
             }
             // An observation's id follows from what it says: the same one twice is recorded once.
             if let Some(event) = job.append.events.first().filter(|e| shared.live.was_observed(e.id)) {
                 tracing::trace!(id = %event.id, "already observed");
-                let _ = job.reply.send(Ok(Verdict::AlreadyRecorded(shared.live.next_position())));
+                job.answer(Ok(Verdict::AlreadyRecorded(shared.live.next_position())));
                 continue;
             }
-            let at = |stream: &StreamId| {
-                sequences.get(stream).copied().or_else(|| shared.live.sequence(stream))
-            };
+            let at =
+                |stream: &StreamId| sequences.get(stream).copied().or_else(|| shared.live.sequence(stream));
             if job.append.expected.iter().any(|(stream, expected)| at(stream) != *expected) {
-                let _ = job.reply.send(Ok(Verdict::Stale));
+                job.answer(Ok(Verdict::Stale));
                 continue;
             }
             time = now;
@@ -386,8 +400,8 @@ impl Worker {
         }
         let page = self.log.read(batch.at, 1).await?;
         let Some((leaf, _)) = page.leaves.first() else { return Ok(false) };
-        let record = Record::decode(leaf)
-            .map_err(|source| LogError::BadLeaf { position: batch.at, source })?;
+        let record =
+            Record::decode(leaf).map_err(|source| LogError::BadLeaf { position: batch.at, source })?;
         Ok(batch.rows.first().is_some_and(|row| row.id == record.id))
     }
 

@@ -51,10 +51,11 @@ impl Views {
             .connect_with(options.read_only(true))
             .await
             .map_err(LogError::unavailable)?;
-        let position: Option<i64> = sqlx::query_scalar("SELECT position FROM checkpoint WHERE name = 'views'")
-            .fetch_optional(&mut writer)
-            .await
-            .map_err(LogError::unavailable)?;
+        let position: Option<i64> =
+            sqlx::query_scalar("SELECT position FROM checkpoint WHERE name = 'views'")
+                .fetch_optional(&mut writer)
+                .await
+                .map_err(LogError::unavailable)?;
         let (projected, _) = watch::channel(Position(position.unwrap_or(0) as u64));
         let views = Self { log, writer: Mutex::new(writer), readers, projected };
         // A ledger that was restored from a backup may be shorter than the views that stood beside it.
@@ -87,7 +88,10 @@ impl Views {
     pub async fn follow(self: Arc<Self>, mut head: watch::Receiver<Position>) {
         loop {
             if let Err(error) = self.catch_up(|_| ()).await {
-                tracing::error!(error = &error as &dyn std::error::Error, "the views can't be written; trying again");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "the views can't be written; trying again"
+                );
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 continue;
             }

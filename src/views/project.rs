@@ -193,10 +193,7 @@ async fn insert<T: Sync>(
             bind(row, &mut arguments).map_err(sqlx::Error::Encode)?;
         }
         // Only the full chunk is worth keeping prepared.
-        sqlx::query_with(&sql, arguments)
-            .persistent(chunk.len() == CHUNK)
-            .execute(&mut *connection)
-            .await?;
+        sqlx::query_with(&sql, arguments).persistent(chunk.len() == CHUNK).execute(&mut *connection).await?;
     }
     Ok(())
 }

@@ -56,7 +56,8 @@ pub struct SqliteLog {
 fn lock(path: &Path) -> Result<File, LogError> {
     let beside = path.with_extension("lock");
     let open = File::options().create(true).truncate(false).write(true).open(&beside);
-    let file = open.map_err(|e| LogError::Unavailable(format!("can't open {}: {e}", beside.display()).into()))?;
+    let file =
+        open.map_err(|e| LogError::Unavailable(format!("can't open {}: {e}", beside.display()).into()))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(LogError::Unavailable(
@@ -251,13 +252,13 @@ fn bind_rows(
 fn bind_extras(arguments: &mut SqliteArguments<'_>, batch: &Batch) -> Result<(), sqlx::Error> {
     for part in [SealedPart::Digest, SealedPart::Secret, SealedPart::Answer, SealedPart::Details] {
         let positions = batch.shred.iter().filter(|p| p.part == part).map(|p| p.position.0);
-        let list = serde_json::Value::from_iter(positions).to_string();
+        let list = positions.collect::<serde_json::Value>().to_string();
         arguments.add(list).map_err(sqlx::Error::Encode)?;
     }
     let marks = batch.marks.iter().map(|mark| {
         serde_json::json!([mark.credential.0.simple().to_string(), mark.version, mark.first, mark.last])
     });
-    let list = serde_json::Value::from_iter(marks).to_string();
+    let list = marks.collect::<serde_json::Value>().to_string();
     arguments.add(list).map_err(sqlx::Error::Encode)
 }
 
@@ -303,7 +304,9 @@ impl EventLog for SqliteLog {
                     Ok(())
                 }
                 Ok(now) if now == next => Err(LogError::unavailable(error)),
-                Ok(now) => Err(LogError::Corrupt(format!("{now} events where {next} or {end} were expected"))),
+                Ok(now) => {
+                    Err(LogError::Corrupt(format!("{now} events where {next} or {end} were expected")))
+                }
                 Err(_) => Err(LogError::Indeterminate(error.into())),
             };
         }
@@ -365,8 +368,9 @@ impl EventLog for SqliteLog {
         if positions.is_empty() {
             return Ok(Vec::new());
         }
-        let list = serde_json::Value::from_iter(positions.iter().map(|p| p.0)).to_string();
-        let rows = sqlx::query(AT).bind(list).fetch_all(&self.readers).await.map_err(LogError::unavailable)?;
+        let list = positions.iter().map(|p| p.0).collect::<serde_json::Value>().to_string();
+        let rows =
+            sqlx::query(AT).bind(list).fetch_all(&self.readers).await.map_err(LogError::unavailable)?;
         rows.iter().map(|row| stored(row).map_err(LogError::unavailable)).collect()
     }
 
@@ -382,12 +386,14 @@ impl EventLog for SqliteLog {
         let mut writer = self.writer.lock().await;
         let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(LogError::unavailable)?;
         for (name, value) in values {
-            sqlx::query("INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value")
-                .bind(name)
-                .bind(*value)
-                .execute(&mut *transaction)
-                .await
-                .map_err(LogError::unavailable)?;
+            sqlx::query(
+                "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+            )
+            .bind(name)
+            .bind(*value)
+            .execute(&mut *transaction)
+            .await
+            .map_err(LogError::unavailable)?;
         }
         transaction.commit().await.map_err(|e| LogError::Indeterminate(e.into()))
     }
@@ -398,8 +404,12 @@ impl EventLog for SqliteLog {
         for (part, key) in keys {
             let sql = match part.part {
                 SealedPart::Digest => continue,
-                SealedPart::Secret => "UPDATE sealed SET secret_key = ? WHERE position = ? AND secret_key NOT NULL",
-                SealedPart::Answer => "UPDATE sealed SET answer_key = ? WHERE position = ? AND answer_key NOT NULL",
+                SealedPart::Secret => {
+                    "UPDATE sealed SET secret_key = ? WHERE position = ? AND secret_key NOT NULL"
+                }
+                SealedPart::Answer => {
+                    "UPDATE sealed SET answer_key = ? WHERE position = ? AND answer_key NOT NULL"
+                }
                 SealedPart::Details => {
                     "UPDATE sealed SET details_key = ? WHERE position = ? AND details_key NOT NULL"
                 }
@@ -437,9 +447,14 @@ impl EventLog for SqliteLog {
         }
         let target = path.to_str().ok_or_else(|| LogError::unavailable("the path is not UTF-8"))?;
         let mut reader = self.readers.acquire().await.map_err(LogError::unavailable)?;
-        sqlx::query("VACUUM INTO ?").bind(target).execute(&mut *reader).await.map_err(LogError::unavailable)?;
+        sqlx::query("VACUUM INTO ?")
+            .bind(target)
+            .execute(&mut *reader)
+            .await
+            .map_err(LogError::unavailable)?;
         use std::os::unix::fs::PermissionsExt;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).map_err(LogError::unavailable)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
+            .map_err(LogError::unavailable)?;
         File::open(path).and_then(|f| f.sync_all()).map_err(LogError::unavailable)
     }
 }

@@ -23,7 +23,8 @@ const SEALED_COLUMNS: &str = "position, digest, secret, secret_key, answer, answ
 /// secrets to destroy, and use marks.
 pub fn append(size: usize, extras: bool) -> &'static str {
     static TEXTS: OnceLock<Vec<[String; 2]>> = OnceLock::new();
-    let texts = TEXTS.get_or_init(|| SIZES.iter().map(|size| [text(*size, false), text(*size, true)]).collect());
+    let texts =
+        TEXTS.get_or_init(|| SIZES.iter().map(|size| [text(*size, false), text(*size, true)]).collect());
     let index = SIZES.iter().position(|known| *known == size).unwrap_or(SIZES.len() - 1);
     &texts[index][usize::from(extras)]
 }

@@ -1,0 +1,125 @@
+//! What a use case answers when it does not do what was asked. Each way in maps these to its own errors.
+
+use rota_aggregates::authority::Role;
+use rota_aggregates::credential::CredentialRefusal;
+use rota_aggregates::record::NotRecordable;
+use rota_aggregates::workspace::WorkspaceRefusal;
+
+use crate::log::LogError;
+use crate::log::committer::CommitError;
+use crate::sealing::SealError;
+
+/// A use case did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// A rule of the credential.
+    #[error(transparent)]
+    Credential(#[from] CredentialRefusal),
+    /// A rule of the workspace.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceRefusal),
+    /// Nobody known asks.
+    #[error("the key or secret is not valid")]
+    Unauthenticated,
+    /// The caller lacks a role.
+    #[error("this needs the role {}", .needs.name())]
+    Forbidden {
+        /// The role that would do.
+        needs: Role,
+    },
+    /// Only the operator may do it.
+    #[error("only the operator may do this")]
+    OperatorOnly,
+    /// There is no such thing here; what is elsewhere answers the same.
+    #[error("there is no such {0}")]
+    NotFound(&'static str),
+    /// A field is wrong.
+    #[error("{field}: {reason}")]
+    Invalid {
+        /// The field, as on the wire.
+        field: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The idempotency key was used for another request.
+    #[error("the Idempotency-Key was used for another request")]
+    KeyReused,
+    /// The same request is being carried out right now.
+    #[error("a request with this Idempotency-Key is being carried out; try again shortly")]
+    InProgress,
+    /// The answer that was kept for a retry has been destroyed.
+    #[error("this request was carried out, and its answer has been destroyed since")]
+    AnswerGone,
+    /// Too many changes wait.
+    #[error("too many changes are waiting to be written; try again shortly")]
+    Overloaded,
+    /// The store can't be used.
+    #[error("the store can't be used right now; nothing was changed")]
+    Unavailable(#[source] Option<LogError>),
+    /// Nobody knows whether the change was recorded.
+    #[error("it is not known whether the change was recorded; retry with the same Idempotency-Key")]
+    OutcomeUnknown,
+    /// Something that must open does not.
+    #[error("a sealed part does not open")]
+    Sealed(#[from] SealError),
+    /// What was asked for is too large to record.
+    #[error(transparent)]
+    NotRecordable(#[from] NotRecordable),
+}
+
+impl Failure {
+    /// A wrong field.
+    pub fn invalid(field: &str, reason: impl Into<String>) -> Self {
+        Self::Invalid { field: field.to_owned(), reason: reason.into() }
+    }
+
+    /// The stable code of the failure.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Credential(refusal) => refusal.code(),
+            Self::Workspace(WorkspaceRefusal::PolicyInvalid { .. }) | Self::Invalid { .. } => "invalid-input",
+            Self::Workspace(WorkspaceRefusal::NotOpen) | Self::NotFound(_) => "not-found",
+            Self::Workspace(WorkspaceRefusal::AlreadyOpen) => "already-open",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden { .. } | Self::OperatorOnly => "forbidden",
+            Self::KeyReused => "idempotency-key-reused",
+            Self::InProgress => "idempotency-in-progress",
+            Self::AnswerGone => "answer-destroyed",
+            Self::Overloaded => "overloaded",
+            Self::Unavailable(_) => "store-unavailable",
+            Self::OutcomeUnknown => "outcome-unknown",
+            Self::Sealed(_) => "internal-error",
+            Self::NotRecordable(_) => "too-large",
+        }
+    }
+
+    /// The field that the failure is about, as on the wire.
+    pub fn field(&self) -> Option<&str> {
+        match self {
+            Self::Invalid { field, .. } => Some(field),
+            Self::Workspace(WorkspaceRefusal::PolicyInvalid { field, .. }) => Some(field),
+            Self::Credential(
+                CredentialRefusal::GraceTooLong { .. } | CredentialRefusal::GraceTooShort { .. },
+            ) => Some("gracePeriodSeconds"),
+            Self::Credential(CredentialRefusal::DeadlineOutOfRange { .. }) => Some("deadlineSeconds"),
+            Self::Credential(CredentialRefusal::UnknownVersion { .. }) => Some("version"),
+            _ => None,
+        }
+    }
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        Self::Unavailable(Some(error))
+    }
+}
+
+impl From<CommitError> for Failure {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Overloaded => Self::Overloaded,
+            CommitError::Unavailable => Self::Unavailable(None),
+            CommitError::Unknown => Self::OutcomeUnknown,
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! Answering a retry with the first answer.
+//!
+//! A caller names a request with an Idempotency-Key. Key, event and sealed answer become durable in one
+//! append; a retry within 24 hours gets the same answer, and never a second change. One key space per
+//! workspace, across dialects and operations; only an HMAC of the key is stored. The answer opens with the
+//! key alone: neither the store nor the master key gives it away.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use ring::digest::{Context, SHA256};
+use rota_aggregates::ids::Hash;
+use rota_aggregates::record::{Claim, Record};
+use rota_aggregates::{Event, Position, WorkspaceId};
+use zeroize::Zeroizing;
+
+use super::change::Answer;
+use super::{App, Failure};
+use crate::log::LogError;
+use crate::sealing::{Item, Part};
+
+/// A key has at most this many characters.
+pub const KEY_CHARS_MAX: usize = 255;
+
+/// A named request.
+#[derive(Clone)]
+pub struct Idempotency {
+    key: Zeroizing<String>,
+    fingerprint: Hash,
+}
+
+impl std::fmt::Debug for Idempotency {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Idempotency").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+impl Idempotency {
+    /// Reads a header's value: 1 to 255 visible ASCII characters, bare or as a quoted structured-field string.
+    /// `request` is what a repeat must have in common: method, path with ids, body.
+    pub fn new(header: &[u8], request: &[&[u8]]) -> Result<Self, Failure> {
+        let wrong = || Failure::invalid("Idempotency-Key", "must be 1 to 255 visible ASCII characters");
+        let text = std::str::from_utf8(header).map_err(|_| wrong())?;
+        let key = unquote(text).ok_or_else(wrong)?;
+        if key.is_empty() || key.len() > KEY_CHARS_MAX || !key.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(wrong());
+        }
+        let mut hash = Context::new(&SHA256);
+        for part in request {
+            hash.update(&(part.len() as u64).to_le_bytes());
+            hash.update(part);
+        }
+        let mut fingerprint = [0u8; 32];
+        fingerprint.copy_from_slice(hash.finish().as_ref());
+        Ok(Self { key: Zeroizing::new(key), fingerprint: Hash(fingerprint) })
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn claim(&self, app: &App, workspace: WorkspaceId) -> Claim {
+        Claim { key: Hash(app.keys().claim(workspace.0, &self.key)), fingerprint: self.fingerprint }
+    }
+}
+
+/// A quoted string of RFC 9651 without its quotes; anything else as it is.
+fn unquote(text: &str) -> Option<String> {
+    let Some(inner) = text.strip_prefix('"') else { return Some(text.to_owned()) };
+    let inner = inner.strip_suffix('"')?;
+    let mut key = String::with_capacity(inner.len());
+    let mut characters = inner.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => key.push(characters.next().filter(|c| matches!(c, '"' | '\\'))?),
+            '"' => return None,
+            other => key.push(other),
+        }
+    }
+    Some(key)
+}
+
+/// Marks a key as being used right now, until it is dropped.
+pub(super) struct InProgress {
+    keys: Arc<Mutex<HashSet<[u8; 32]>>>,
+    key: [u8; 32],
+}
+
+impl InProgress {
+    pub(super) fn begin(app: &App, claim: &Claim) -> Result<Arc<Self>, Failure> {
+        let keys = Arc::clone(&app.in_progress);
+        if !keys.lock().insert(claim.key.0) {
+            return Err(Failure::InProgress);
+        }
+        Ok(Arc::new(Self { keys, key: claim.key.0 }))
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.keys.lock().remove(&self.key);
+    }
+}
+
+impl App {
+    /// The first answer to a request whose key was claimed by the event at `position`.
+    pub(super) async fn replay(
+        &self,
+        idempotency: &Idempotency,
+        position: Position,
+    ) -> Result<Answer, Failure> {
+        // The event that brought the secret is the claiming one or, if that ended a grace period, the next.
+        let events = self.log.read_at(&[position, Position(position.0 + 1)]).await?;
+        let stored = events.first().filter(|e| e.position == position).ok_or(Failure::AnswerGone)?;
+        let sealed = stored.side.answer.as_ref().ok_or(Failure::AnswerGone)?;
+        let decoded = events
+            .iter()
+            .map(|e| {
+                Record::decode(&e.leaf).map_err(|source| LogError::BadLeaf { position: e.position, source })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let first = decoded.first().ok_or(Failure::AnswerGone)?;
+        let item = Item { event: first.id.0, part: Part::Answer };
+        let bytes = self.keys().open_answer(&item, idempotency.key(), sealed)?;
+        let version = decoded
+            .iter()
+            .filter(|record| record.context.request == first.context.request && record.stream == first.stream)
+            .find_map(|record| match &record.event {
+                Event::Credential(event) => event.secret().map(|secret| secret.version),
+                _ => None,
+            });
+        let live = self.tip.tip.read().live.credential(rota_aggregates::CredentialId(first.stream.id));
+        let superseded = match (version, live) {
+            (Some(version), Some(live)) => {
+                live.state.active != Some(version) && live.state.prepared.is_none_or(|p| p.version != version)
+            }
+            _ => false,
+        };
+        Ok(Answer { bytes, position, replayed: true, superseded })
+    }
+
+    /// The event that claimed this key, if one did. A key that was used for something else is refused.
+    pub(super) fn claimed(&self, claim: &Claim) -> Result<Option<Position>, Failure> {
+        let now = self.now();
+        let tip = self.tip.tip.read();
+        match tip.replays.find(claim, now) {
+            None => Ok(None),
+            Some(claimed) if claimed.same_request(claim) => Ok(Some(claimed.position)),
+            Some(_) => Err(Failure::KeyReused),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_and_quoted_keys_are_the_same_key() {
+        let bare = Idempotency::new(b"k-1", &[]).unwrap();
+        let quoted = Idempotency::new(b"\"k-1\"", &[]).unwrap();
+        assert_eq!(bare.key(), quoted.key());
+    }
+
+    #[test]
+    fn keys_out_of_bounds_are_refused() {
+        let longest = "k".repeat(KEY_CHARS_MAX);
+        assert!(Idempotency::new(longest.as_bytes(), &[]).is_ok());
+        let too_long = "k".repeat(KEY_CHARS_MAX + 1);
+        for bad in
+            [too_long.as_bytes(), b"", b"\"\"", b"\"open", b"a b", b"\xff", "schl\u{fc}ssel".as_bytes()]
+        {
+            assert!(Idempotency::new(bad, &[]).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Making credentials.
+
+use rota_aggregates::authority::{Role, Roles};
+use rota_aggregates::credential::{CredentialCommand, IssueCredential, Kind};
+use rota_aggregates::secret::{Mode, RANDOM_BYTES, generate};
+use rota_aggregates::{CredentialId, Event, StreamId, Timestamp, WorkspaceId};
+use rota_projections::credential::CredentialView;
+use rota_projections::public_id::PublicId;
+use rota_projections::{Details, Fact};
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::change::{ATTEMPTS_MAX, Along, Answer, Committed, decide, shape};
+use super::idempotency::{Idempotency, InProgress};
+use super::rotate::Made;
+use super::{App, Caller, Failure};
+use crate::log::Append;
+
+/// A name has at most this many characters.
+pub const NAME_CHARS_MAX: usize = 200;
+
+/// Make a credential.
+#[derive(Clone, Debug)]
+pub struct Issue {
+    /// Its workspace.
+    pub workspace: WorkspaceId,
+    /// How its secret is presented.
+    pub kind: Kind,
+    /// Its name.
+    pub name: String,
+    /// What it may do in its workspace beyond itself.
+    pub roles: Roles,
+    /// For workspace keys: test or production.
+    pub mode: Option<Mode>,
+    /// For webhook secrets: whose it is.
+    pub parent: Option<CredentialId>,
+    /// The dialect's own description of it.
+    pub profile: Map<String, Value>,
+}
+
+/// A name within bounds.
+pub fn check_name(field: &str, name: &str) -> Result<(), Failure> {
+    let length = name.chars().count();
+    if length == 0 || length > NAME_CHARS_MAX {
+        return Err(Failure::invalid(field, format!("must have 1 to {NAME_CHARS_MAX} characters")));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Failure::invalid(field, "must not have control characters"));
+    }
+    Ok(())
+}
+
+impl App {
+    /// Issues a credential. `render` makes the answer's bytes; they are sealed with the event if the request is
+    /// named.
+    pub async fn issue(
+        &self,
+        caller: &Caller,
+        issue: &Issue,
+        idempotency: Option<&Idempotency>,
+        render: impl Fn(&Made) -> Result<Vec<u8>, Failure>,
+    ) -> Result<Answer, Failure> {
+        check_name("name", &issue.name)?;
+        caller.allow(issue.workspace, &[Role::Admin], "workspace")?;
+        if let Some(who) = caller.credential().filter(|who| !who.roles.covers(issue.roles)) {
+            tracing::debug!(credential = %who.credential, "roles beyond the caller's own");
+            return Err(Failure::Forbidden { needs: Role::Admin });
+        }
+        let claim = idempotency.map(|i| i.claim(self, issue.workspace));
+        let mut held = None;
+        if let (Some(claim), Some(idempotency)) = (&claim, idempotency) {
+            held = Some(InProgress::begin(self, claim)?);
+            if let Some(position) = self.claimed(claim)? {
+                return self.replay(idempotency, position).await;
+            }
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            let (caller, mut expected, now) = self.ground(caller, issue.workspace)?;
+            let place = self.place()?;
+            let mut entropy = self.entropy()?;
+            let id = CredentialId(entropy.id(now));
+            let random = Zeroizing::new(entropy.take::<RANDOM_BYTES>());
+            let generated = generate(shape(issue.kind, issue.mode), &random);
+            let taken = PublicId::parse(&generated.public_id)
+                .is_none_or(|public| self.tip.tip.read().live.is_taken(&public));
+            if taken {
+                continue;
+            }
+            let fresh = self.fresh(id, issue.kind, 1, generated.secret, now, &mut entropy);
+            let command = CredentialCommand::Issue(IssueCredential {
+                credential: id,
+                workspace: issue.workspace,
+                kind: issue.kind,
+                public_id: generated.public_id.clone(),
+                roles: issue.roles,
+                mode: issue.mode,
+                parent: issue.parent,
+                secret: fresh.reference.clone(),
+                proof: caller.proof(),
+                now,
+            });
+            let events = decide(rota_aggregates::credential::Credential::default(), command).await?;
+            let stream = StreamId::credential(id);
+            expected.push((stream, None));
+            let mut details = caller.details();
+            details.name = Some(issue.name.clone());
+            details.profile = (!issue.profile.is_empty()).then(|| issue.profile.clone());
+            let events: Vec<_> = events.into_iter().map(|e| (stream, Event::from(e))).collect();
+            let made = Made {
+                credential: id,
+                workspace: issue.workspace,
+                kind: issue.kind,
+                public_id: generated.public_id,
+                version: 1,
+                secret: fresh.secret_copy(),
+                at: now,
+                old_expires_at: None,
+                deadline: None,
+                view: new_view(&caller, &events, &details, now),
+            };
+            let bytes = Zeroizing::new(render(&made)?);
+            drop(made);
+            let along = Along {
+                claim,
+                details,
+                fresh: Some(&fresh),
+                answer: idempotency.map(|i| (i, bytes.as_slice())),
+            };
+            let events = self.encode(&caller, issue.workspace, events, &along, now, &mut entropy)?;
+            let append = Append { expected, claim, events, shred: Vec::new(), decided_at: now };
+            match self.commit(place, append, held.clone()).await {
+                Ok(Some(recording)) => {
+                    return Ok(Answer {
+                        bytes,
+                        position: recording.last,
+                        replayed: false,
+                        superseded: false,
+                    });
+                }
+                Ok(None) => {}
+                Err(Committed::Failed(failure)) => return Err(failure),
+                Err(Committed::Before(position)) => match idempotency {
+                    Some(idempotency) => return self.replay(idempotency, position).await,
+                    None => return Err(Failure::OutcomeUnknown),
+                },
+            }
+        }
+        Err(Failure::Overloaded)
+    }
+}
+
+/// The view that a credential starts with, before it is recorded.
+fn new_view(
+    caller: &Caller,
+    events: &[(StreamId, Event)],
+    details: &Details,
+    now: Timestamp,
+) -> Option<CredentialView> {
+    let (stream, event) = events.first()?;
+    let context = caller.context(WorkspaceId::default());
+    let mut view = None;
+    let fact = Fact {
+        position: rota_aggregates::Position(0),
+        time: now,
+        sequence: rota_aggregates::Sequence(1),
+        id: rota_aggregates::EventId::default(),
+        stream: *stream,
+        context: &context,
+        claim: None,
+        has_answer: false,
+        event,
+        digest: None,
+    };
+    CredentialView::step(&mut view, &fact, Some(details));
+    view
+}

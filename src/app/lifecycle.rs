@@ -1,0 +1,169 @@
+//! Changes that bring no secret: ending grace periods, committing and cancelling rotations, revoking,
+//! describing.
+
+use rota_aggregates::authority::Role;
+use rota_aggregates::credential::{
+    CancelCause, CancelRotation, CommitCause, CommitRotation, CredentialCommand, DescribeCredential,
+    ExpireOldSecret, ExpiryCause, RevokeCredential, RevokeSecret,
+};
+use rota_aggregates::{CredentialId, Event, Position, StreamId};
+use serde_json::{Map, Value};
+
+use super::change::{ATTEMPTS_MAX, Along, Committed, Subject, decide, shredded};
+use super::rotate::check_reason;
+use super::{App, Caller, Failure};
+use crate::log::Append;
+
+/// A change without a secret.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// End the grace period now.
+    EndGrace,
+    /// End the grace period of this version because its time is over.
+    Expire {
+        /// The version that was due.
+        version: u32,
+    },
+    /// Let the prepared secret replace the active one.
+    Commit {
+        /// What led to it.
+        cause: CommitCause,
+        /// The prepared version that is meant; `None` for whichever it is.
+        version: Option<u32>,
+    },
+    /// Drop the prepared secret.
+    Cancel {
+        /// What led to it.
+        cause: CancelCause,
+    },
+    /// End one version.
+    RevokeSecret {
+        /// The version.
+        version: u32,
+    },
+    /// End the credential.
+    Revoke,
+    /// Change name or description. A profile is given whole.
+    Describe {
+        /// The new name.
+        name: Option<String>,
+        /// The new profile.
+        profile: Option<Map<String, Value>>,
+        /// The names of what changes.
+        changed: Vec<String>,
+    },
+}
+
+impl Change {
+    fn operation(&self) -> &'static str {
+        match self {
+            Self::EndGrace | Self::Expire { .. } => "expire-old",
+            Self::Commit { .. } => "commit",
+            Self::Cancel { .. } => "cancel",
+            Self::RevokeSecret { .. } => "revoke-secret",
+            Self::Revoke => "revoke",
+            Self::Describe { .. } => "describe",
+        }
+    }
+
+    /// Who may do it, and whether a credential may do it to itself.
+    fn allowed(&self) -> (&'static [Role], bool) {
+        match self {
+            Self::EndGrace | Self::Expire { .. } | Self::Commit { .. } | Self::Cancel { .. } => {
+                (&[Role::Rotator], true)
+            }
+            Self::RevokeSecret { .. } | Self::Revoke | Self::Describe { .. } => (&[Role::Admin], false),
+        }
+    }
+
+    fn command(&self, subject: &Subject) -> CredentialCommand {
+        let (proof, sealed, now) = (subject.caller.proof(), subject.sealed.clone(), subject.now);
+        match self {
+            Self::EndGrace => CredentialCommand::ExpireOld(ExpireOldSecret {
+                means: None,
+                cause: ExpiryCause::EarlyEnd,
+                proof,
+                sealed,
+                now,
+            }),
+            Self::Expire { version } => CredentialCommand::ExpireOld(ExpireOldSecret {
+                means: Some(*version),
+                cause: ExpiryCause::Due,
+                proof,
+                sealed,
+                now,
+            }),
+            Self::Commit { cause, version } => CredentialCommand::Commit(CommitRotation {
+                means: *version,
+                cause: *cause,
+                proof,
+                policy: subject.policy,
+                sealed,
+                now,
+            }),
+            Self::Cancel { cause } => {
+                CredentialCommand::Cancel(CancelRotation { means: None, cause: *cause, proof, sealed, now })
+            }
+            Self::RevokeSecret { version } => {
+                CredentialCommand::RevokeSecret(RevokeSecret { version: *version, proof, sealed, now })
+            }
+            Self::Revoke => CredentialCommand::Revoke(RevokeCredential { proof, sealed, now }),
+            Self::Describe { changed, .. } => {
+                CredentialCommand::Describe(DescribeCredential { changed: changed.clone(), proof, now })
+            }
+        }
+    }
+}
+
+impl App {
+    /// Carries out a change. The position of its last event; `None` if it was so already.
+    pub async fn change(
+        &self,
+        caller: &Caller,
+        id: CredentialId,
+        change: &Change,
+        reason: Option<&str>,
+    ) -> Result<Option<Position>, Failure> {
+        check_reason(reason)?;
+        if let Change::Describe { name: Some(name), .. } = change {
+            super::issue::check_name("name", name)?;
+        }
+        let (roles, itself) = change.allowed();
+        for _ in 0..ATTEMPTS_MAX {
+            let subject = self.subject(caller, id)?;
+            let workspace = subject.live.state.workspace;
+            self.allow(&subject.caller, id, workspace, roles, itself, change.operation()).await?;
+            let place = self.place()?;
+            let events = match decide(subject.live.state, change.command(&subject)).await {
+                Ok(events) if events.is_empty() => return Ok(None),
+                Ok(events) => events,
+                Err(refusal) => {
+                    drop(place);
+                    return Err(self.refuse(&subject.caller, id, change.operation(), refusal.into()).await);
+                }
+            };
+            let mut details = subject.caller.details();
+            details.reason = reason.map(str::to_owned);
+            if let Change::Describe { name, profile, .. } = change {
+                details.name.clone_from(name);
+                details.profile.clone_from(profile);
+            }
+            let along = Along { details, ..Along::default() };
+            let shred = shredded(&events);
+            let stream = StreamId::credential(id);
+            let events = events.into_iter().map(|e| (stream, Event::from(e))).collect();
+            let mut entropy = self.entropy()?;
+            let events =
+                self.encode(&subject.caller, workspace, events, &along, subject.now, &mut entropy)?;
+            let append =
+                Append { expected: subject.expected, claim: None, events, shred, decided_at: subject.now };
+            match self.commit(place, append, None).await {
+                Ok(Some(recording)) => return Ok(Some(recording.last)),
+                Ok(None) => {}
+                Err(Committed::Failed(failure)) => return Err(failure),
+                Err(Committed::Before(position)) => return Ok(Some(position)),
+            }
+        }
+        Err(Failure::Overloaded)
+    }
+}

@@ -1,0 +1,120 @@
+//! The use cases: load, decide, append, answer. Nothing here knows HTTP or SQL; HTTP, the command line and
+//! the scheduler all call this, and so a rule is in one place.
+//!
+//! - [`open`](App::open): from a store to a running service, and back;
+//! - [`change`]: what every change has in common: deciding until the log agrees;
+//! - [`issue`], [`rotate`], [`lifecycle`], [`workspaces`]: the changes;
+//! - [`verify`], [`read`]: what changes nothing;
+//! - [`idempotency`]: answering a retry with the first answer;
+//! - [`upkeep`]: what is due: expiry, shredding, snapshots.
+
+pub mod caller;
+mod change;
+pub mod clock;
+mod entropy;
+mod failure;
+pub mod idempotency;
+pub mod issue;
+pub mod lifecycle;
+mod open;
+pub mod read;
+mod refusals;
+pub mod rewrap;
+pub mod rotate;
+pub mod snapshot;
+pub mod upkeep;
+pub mod verify;
+pub mod workspaces;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use ring::rand::SystemRandom;
+use rota_aggregates::{EventId, Position, RequestId, Timestamp};
+use tokio::sync::watch;
+
+pub use self::caller::{Authenticated, Caller, Principal};
+pub use self::change::Answer;
+use self::clock::Clock;
+use self::entropy::Entropy;
+pub use self::failure::Failure;
+pub use self::open::{OpenError, Opened, OperatorKey, Options, StoreUrl, previous_key_path};
+use crate::log::EventLog;
+use crate::log::committer::{Committer, SharedTip};
+use crate::sealing::KeyRing;
+use crate::views::Views;
+
+/// The running service, below every way in.
+pub struct App {
+    log: Arc<dyn EventLog>,
+    tip: Arc<SharedTip>,
+    committer: Committer,
+    views: Arc<Views>,
+    keys: RwLock<Arc<KeyRing>>,
+    operator: RwLock<[u8; 32]>,
+    clock: Arc<dyn Clock>,
+    random: SystemRandom,
+    in_progress: Arc<Mutex<HashSet<[u8; 32]>>>,
+    snapshots: Option<snapshot::Snapshots>,
+}
+
+impl App {
+    /// Now: never before the last event, whatever the clock does.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now().max(self.tip.tip.read().live.last_time())
+    }
+
+    /// The clock.
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// The log, to read from.
+    pub fn log(&self) -> &Arc<dyn EventLog> {
+        &self.log
+    }
+
+    /// What is known of the log's tip.
+    pub fn tip(&self) -> &Arc<SharedTip> {
+        &self.tip
+    }
+
+    /// The views on disk.
+    pub fn views(&self) -> &Arc<Views> {
+        &self.views
+    }
+
+    /// The position that the next event will have, to be watched.
+    pub fn head(&self) -> watch::Receiver<Position> {
+        self.committer.head()
+    }
+
+    /// Whether the last commit succeeded.
+    pub fn is_healthy(&self) -> bool {
+        self.committer.healthy()
+    }
+
+    fn keys(&self) -> Arc<KeyRing> {
+        Arc::clone(&self.keys.read())
+    }
+
+    fn entropy(&self) -> Result<Entropy, Failure> {
+        Entropy::draw(&self.random)
+    }
+
+    /// A fresh id for a request or a job run.
+    pub fn new_request_id(&self) -> Result<RequestId, Failure> {
+        Ok(RequestId(self.entropy()?.id(self.clock.now())))
+    }
+
+    /// Waits until the views hold everything that is recorded now.
+    pub async fn settled(&self) -> Result<(), Failure> {
+        let next = self.tip.tip.read().live.next_position();
+        Ok(self.views.wait_for(next).await?)
+    }
+}
+
+fn new_event_id(entropy: &mut Entropy, now: Timestamp) -> EventId {
+    EventId(entropy.id(now))
+}

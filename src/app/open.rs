@@ -1,0 +1,336 @@
+//! From a store to a running service, and back.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use ring::rand::SystemRandom;
+use rota_aggregates::Position;
+use rota_aggregates::secret::{RANDOM_BYTES, Secret, SecretShape, generate};
+use tokio::task::JoinHandle;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use super::clock::Clock;
+use super::entropy::Entropy;
+use super::rewrap::KEYS;
+use super::snapshot::Snapshots;
+use super::{App, Failure};
+use crate::log::committer::{Committer, SharedTip, Tip, catch_up};
+use crate::log::memory::MemoryLog;
+use crate::log::sqlite::SqliteLog;
+use crate::log::{EventLog, LogError};
+use crate::sealing::{KeyRing, MasterKey, MasterKeyError, SealError, StoredKeys};
+use crate::views::Views;
+
+/// The name under which the store keeps the operator key's digest.
+const OPERATOR: &str = "operator-key";
+/// An operator key has at least this many characters.
+pub const OPERATOR_KEY_CHARS_MIN: usize = 32;
+
+/// Which store to use.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum StoreUrl {
+    /// `sqlite:PATH`
+    Sqlite(PathBuf),
+    /// `memory:`, for trying out: nothing is kept.
+    Memory,
+}
+
+impl FromStr for StoreUrl {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Self, String> {
+        match s.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => {
+                Ok(Self::Sqlite(path.trim_start_matches("//").into()))
+            }
+            Some(("memory", "")) => Ok(Self::Memory),
+            Some(("postgres" | "postgresql" | "esdb", _)) => {
+                Err("this build has the stores sqlite:PATH and memory: only".to_owned())
+            }
+            _ => Err("a store is named sqlite:PATH, such as sqlite:rota-data/rota.db".to_owned()),
+        }
+    }
+}
+
+/// How the operator proves who they are.
+#[derive(Debug)]
+pub enum OperatorKey {
+    /// With this key from now on.
+    Given(Secret),
+    /// With the key that the store knows; on an empty store, with one that is made now.
+    Kept,
+}
+
+/// What to open.
+pub struct Opened {
+    /// The service.
+    pub app: Arc<App>,
+    /// The operator key, if one was made now. It is in no other place.
+    pub operator_key: Option<Secret>,
+    /// How many events were folded to get here.
+    pub replayed: u64,
+    tasks: Vec<JoinHandle<()>>,
+    committer: JoinHandle<()>,
+}
+
+/// Why the service can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The store.
+    #[error("the store can't be opened")]
+    Store(#[from] LogError),
+    /// The master key.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
+    /// The sealed keys in the store.
+    #[error(transparent)]
+    Sealed(#[from] SealError),
+    /// The store has sealed items and the key to them is not there.
+    #[error(
+        "the store was made with a master key, and {path} is not there: put the key's file back, or set \
+         ROTA_MASTER_KEY"
+    )]
+    MasterKeyMissing {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The operator key is too short.
+    #[error("the operator key must have at least {OPERATOR_KEY_CHARS_MIN} characters")]
+    OperatorKeyTooShort,
+    /// Something else.
+    #[error(transparent)]
+    Failed(#[from] Failure),
+}
+
+/// What is needed to open the service.
+pub struct Options {
+    /// Which store.
+    pub store: StoreUrl,
+    /// The master key, if it is given directly.
+    pub master_key: Option<MasterKey>,
+    /// The master key before that, while a rewrapping is unfinished.
+    pub previous_master_key: Option<MasterKey>,
+    /// The master key's file; `None` for the place beside the database.
+    pub master_key_file: Option<PathBuf>,
+    /// How the operator proves who they are.
+    pub operator_key: OperatorKey,
+    /// The clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Options {
+    /// The defaults for a store.
+    pub fn new(store: StoreUrl, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            store,
+            master_key: None,
+            previous_master_key: None,
+            master_key_file: None,
+            operator_key: OperatorKey::Kept,
+            clock,
+        }
+    }
+
+    /// Where the master key's file is, or would be made.
+    pub fn master_key_path(&self) -> PathBuf {
+        self.master_key_file.clone().unwrap_or_else(|| match &self.store {
+            StoreUrl::Sqlite(path) => path.with_file_name("master.key"),
+            StoreUrl::Memory => PathBuf::from("master.key"),
+        })
+    }
+}
+
+/// Where the old master key waits while a rewrapping is unfinished.
+pub fn previous_key_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".previous");
+    name.into()
+}
+
+fn random_bytes<const N: usize>(random: &SystemRandom) -> Result<Zeroizing<[u8; N]>, OpenError> {
+    Ok(Zeroizing::new(Entropy::draw(random)?.take::<N>()))
+}
+
+/// The master key: as given, else from its file. On an empty embedded store the file is made.
+fn master_key(options: &mut Options, empty: bool, random: &SystemRandom) -> Result<MasterKey, OpenError> {
+    if let Some(key) = options.master_key.take() {
+        return Ok(key);
+    }
+    let path = options.master_key_path();
+    if path.exists() {
+        return Ok(MasterKey::from_file(&path)?);
+    }
+    if !empty {
+        return Err(OpenError::MasterKeyMissing { path });
+    }
+    let bytes = random_bytes::<32>(random)?;
+    if options.store == StoreUrl::Memory {
+        use base64::Engine;
+        let text = Zeroizing::new(base64::engine::general_purpose::STANDARD.encode(*bytes));
+        return Ok(MasterKey::from_base64(&text)?);
+    }
+    Ok(MasterKey::create_file(&path, &bytes)?)
+}
+
+async fn key_ring(
+    options: &mut Options,
+    log: &dyn EventLog,
+    random: &SystemRandom,
+) -> Result<KeyRing, OpenError> {
+    let stored = log.meta(KEYS).await?;
+    let master = master_key(options, stored.is_none(), random)?;
+    let Some(stored) = stored else {
+        let (ring, stored) = KeyRing::create(master, random)?;
+        log.set_meta(&[(KEYS, &stored.to_bytes())]).await?;
+        return Ok(ring);
+    };
+    let stored = StoredKeys::from_bytes(&stored)?;
+    let previous_path = previous_key_path(&options.master_key_path());
+    let previous = match options.previous_master_key.take() {
+        Some(key) => Some(key),
+        None if previous_path.exists() => Some(MasterKey::from_file(&previous_path)?),
+        None => None,
+    };
+    match (KeyRing::open(master, &stored), previous) {
+        (Ok(ring), None) => Ok(ring),
+        (Ok(ring), Some(previous)) => {
+            tracing::warn!("a rewrapping was not finished: run `rota rewrap --resume`");
+            Ok(ring.with_previous(previous)?)
+        }
+        // Stopped after the new key's file was written and before the store knew of it: the old one still rules.
+        (Err(SealError::WrongMasterKey), Some(previous)) => {
+            tracing::warn!("a rewrapping was not begun: the previous master key is in use");
+            Ok(KeyRing::open(previous, &stored)?)
+        }
+        (Err(error), _) => Err(error.into()),
+    }
+}
+
+impl App {
+    /// Opens the store and starts everything but the ways in. `progress` is told how many events of how many are
+    /// folded.
+    pub async fn open(mut options: Options, mut progress: impl FnMut(u64, u64)) -> Result<Opened, OpenError> {
+        let random = SystemRandom::new();
+        let (log, views_path, snapshots, sqlite): (Arc<dyn EventLog>, _, _, _) = match &options.store {
+            StoreUrl::Memory => {
+                let name = format!("rota-views-{}.db", Uuid::from_bytes(*random_bytes::<16>(&random)?));
+                (Arc::new(MemoryLog::new()), std::env::temp_dir().join(name), None, None)
+            }
+            StoreUrl::Sqlite(path) => {
+                let log = Arc::new(SqliteLog::open(path).await?);
+                let views = path.with_extension("views.db");
+                (log.clone(), views, Some(Snapshots::beside(path)), Some(log))
+            }
+        };
+        let keys = key_ring(&mut options, &*log, &random).await?;
+        let (operator, operator_key) = operator_key(&options.operator_key, &keys, &*log, &random).await?;
+
+        let loaded = match &snapshots {
+            Some(snapshots) => snapshots.load(&keys, &*log).await?,
+            None => None,
+        };
+        let mut tip = loaded.unwrap_or_default();
+        let (from, end) = (tip.live.next_position(), log.next().await?);
+        let replayed = catch_up(&*log, from, |recorded| {
+            tip.apply(&recorded.fact());
+            progress(recorded.position.0 + 1 - from.0, end.0.saturating_sub(from.0));
+        })
+        .await?;
+        for mark in log.use_marks().await? {
+            tip.live.restore_use(&mark);
+        }
+        let tip = Arc::new(SharedTip::new(tip));
+        let (committer, committing) = Committer::start(Arc::clone(&log), Arc::clone(&tip));
+        if let Some(sqlite) = sqlite {
+            sqlite.start_checkpoints().await?;
+        }
+        let views = Arc::new(Views::open(&views_path, Arc::clone(&log)).await?);
+        let follow = tokio::spawn(Arc::clone(&views).follow(committer.head()));
+        let app = Arc::new(Self {
+            log,
+            tip,
+            committer,
+            views,
+            keys: RwLock::new(Arc::new(keys)),
+            operator: RwLock::new(operator),
+            clock: options.clock,
+            random,
+            in_progress: Arc::new(Mutex::new(HashSet::new())),
+            snapshots,
+        });
+        let upkeep = tokio::spawn(Arc::clone(&app).upkeep());
+        if options.store == StoreUrl::Memory {
+            // Open already; nobody else needs to find it by name.
+            let _ = std::fs::remove_file(&views_path);
+        }
+        Ok(Opened { app, operator_key, replayed, tasks: vec![follow, upkeep], committer: committing })
+    }
+
+    /// Opens a fold of the ledger up to a position, from the events alone: for comparing.
+    pub async fn fold_until(&self, end: Position) -> Result<Tip, LogError> {
+        let mut tip = Tip::default();
+        catch_up(&*self.log, Position(0), |recorded| {
+            if recorded.position < end {
+                tip.apply(&recorded.fact());
+            }
+        })
+        .await?;
+        Ok(tip)
+    }
+}
+
+async fn operator_key(
+    given: &OperatorKey,
+    keys: &KeyRing,
+    log: &dyn EventLog,
+    random: &SystemRandom,
+) -> Result<([u8; 32], Option<Secret>), OpenError> {
+    let kept: Option<[u8; 32]> = log.meta(OPERATOR).await?.and_then(|bytes| bytes.try_into().ok());
+    match (given, kept) {
+        (OperatorKey::Given(key), kept) => {
+            if key.expose().chars().count() < OPERATOR_KEY_CHARS_MIN {
+                return Err(OpenError::OperatorKeyTooShort);
+            }
+            let digest = keys.digest(Uuid::nil(), key.expose());
+            if kept != Some(digest) {
+                if kept.is_some() {
+                    tracing::warn!("the operator key was replaced by the one that was given at this start");
+                }
+                log.set_meta(&[(OPERATOR, &digest)]).await?;
+            }
+            Ok((digest, None))
+        }
+        (OperatorKey::Kept, Some(digest)) => Ok((digest, None)),
+        (OperatorKey::Kept, None) => {
+            let bytes = random_bytes::<RANDOM_BYTES>(random)?;
+            let key = generate(SecretShape::Operator, &bytes).secret;
+            let digest = keys.digest(Uuid::nil(), key.expose());
+            log.set_meta(&[(OPERATOR, &digest)]).await?;
+            Ok((digest, Some(key)))
+        }
+    }
+}
+
+impl Opened {
+    /// Stops: finishes what was accepted, writes use marks and a snapshot.
+    pub async fn close(self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        for task in self.tasks {
+            // Aborted on purpose.
+            let _ = task.await;
+        }
+        while self.app.tip.has_marks() {
+            self.app.committer.flush().await;
+        }
+        self.app.snapshot().await;
+        drop(self.app);
+        self.committer.abort();
+        let _ = self.committer.await;
+    }
+}

@@ -1,0 +1,166 @@
+//! Is this secret valid, and whose is it? Answered from memory, in the same time for every wrong answer.
+
+use rota_aggregates::credential::{CommitCause, CredentialRefusal, Kind};
+use rota_aggregates::observation::{OldSecretUsed, old_secret_used_id};
+use rota_aggregates::secret::split_workspace_key;
+use rota_aggregates::{CredentialId, StreamId, Timestamp, WorkspaceId};
+use rota_projections::live::{Candidates, LiveCredential, Standing};
+use rota_projections::public_id::PublicId;
+use uuid::Uuid;
+
+use super::caller::{Authenticated, Caller, Principal};
+use super::lifecycle::Change;
+use super::{App, Failure};
+use crate::sealing::same;
+
+/// A secret that is valid.
+#[derive(Clone, Copy, Debug)]
+pub struct Verified {
+    /// Whose it is.
+    pub who: Authenticated,
+    /// Until when it is accepted, if it is retiring.
+    pub expires_at: Option<Timestamp>,
+}
+
+struct Matched {
+    live: LiveCredential,
+    slot: u32,
+    version: u32,
+    standing: Standing,
+}
+
+impl App {
+    /// Checks a secret. `caller` is who shows it, for what is recorded of its use.
+    pub async fn verify(
+        &self,
+        caller: &Caller,
+        public_id: &str,
+        secret: &str,
+    ) -> Result<Option<Verified>, Failure> {
+        // A second look is needed only if somebody else committed the prepared version at the same time.
+        for _ in 0..2 {
+            let now = self.now();
+            let Some(matched) = self.matching(public_id, secret, now) else { return Ok(None) };
+            let who = Authenticated {
+                credential: matched.live.state.id,
+                workspace: matched.live.state.workspace,
+                kind: matched.live.state.kind,
+                version: matched.version,
+                retiring: matches!(matched.standing, Standing::Retiring { .. }),
+                roles: matched.live.roles,
+            };
+            match matched.standing {
+                Standing::Active => {
+                    if self.tip.tip.read().live.note_use(matched.slot, now) {
+                        self.tip.mark(matched.slot);
+                    }
+                    return Ok(Some(Verified { who, expires_at: None }));
+                }
+                Standing::Retiring { expires_at } => {
+                    self.note_old_use(caller, &who, expires_at, now).await;
+                    return Ok(Some(Verified { who, expires_at: Some(expires_at) }));
+                }
+                Standing::Prepared => {
+                    let itself = Caller { principal: Principal::Credential(who), ..caller.clone() };
+                    let commit =
+                        Change::Commit { cause: CommitCause::FirstUse, version: Some(matched.version) };
+                    match self.change(&itself, who.credential, &commit, None).await {
+                        Ok(_) => return Ok(Some(Verified { who, expires_at: None })),
+                        Err(
+                            Failure::Unauthenticated
+                            | Failure::Credential(
+                                CredentialRefusal::NothingPrepared
+                                | CredentialRefusal::VersionConflict
+                                | CredentialRefusal::Revoked,
+                            ),
+                        ) => {}
+                        Err(failure) => return Err(failure),
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The version that a secret matches. Every wrong answer costs one HMAC and three comparisons.
+    fn matching(&self, public_id: &str, secret: &str, now: Timestamp) -> Option<Matched> {
+        let found = PublicId::parse(public_id).and_then(|id| self.tip.tip.read().live.candidates(&id, now));
+        let unknown = Candidates { credential: CredentialId(Uuid::nil()), slot: 0, digests: [None; 3] };
+        let known = found.is_some();
+        let candidates = found.unwrap_or(unknown);
+        let digest = self.keys().digest(candidates.credential.0, secret);
+        let mut matched = None;
+        for candidate in candidates.digests {
+            let (expected, version, standing) = candidate.unwrap_or(([0; 32], 0, Standing::Active));
+            if same(&digest, &expected) && candidate.is_some() {
+                matched = Some((version, standing));
+            }
+        }
+        let (version, standing) = matched.filter(|_| known)?;
+        let live = self.tip.tip.read().live.at(candidates.slot);
+        Some(Matched { live, slot: candidates.slot, version, standing })
+    }
+
+    /// Records that a retiring secret was used: the first time, and then at most once a minute. That it could not
+    /// be recorded does not make the secret wrong.
+    async fn note_old_use(
+        &self,
+        caller: &Caller,
+        who: &Authenticated,
+        expires_at: Timestamp,
+        now: Timestamp,
+    ) {
+        let id = old_secret_used_id(who.credential, who.version, now);
+        let event = OldSecretUsed { credential: who.credential, version: who.version, at: now, expires_at };
+        let stream = StreamId::secret_use(who.credential);
+        let noted = self.observe(caller, who.workspace, id, stream, event.into(), now).await;
+        if let Err(error) = noted {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a use could not be recorded");
+        }
+    }
+
+    /// Who a bearer token is: the operator or a workspace key.
+    pub async fn authenticate_bearer(&self, anonymous: &Caller, token: &str) -> Result<Principal, Failure> {
+        let Some((public_id, key)) = split_workspace_key(token) else {
+            let digest = self.keys().digest(Uuid::nil(), token);
+            let expected = *self.operator.read();
+            return if same(&digest, &expected) {
+                Ok(Principal::Operator)
+            } else {
+                Err(Failure::Unauthenticated)
+            };
+        };
+        let verified = self.verify(anonymous, public_id, key).await?;
+        let verified = verified.filter(|v| v.who.kind == Kind::WorkspaceKey);
+        verified.map(|v| Principal::Credential(v.who)).ok_or(Failure::Unauthenticated)
+    }
+
+    /// Who a pair of identifier and secret is: a credential whose secret may be shown as it is.
+    pub async fn authenticate_pair(
+        &self,
+        anonymous: &Caller,
+        public_id: &str,
+        secret: &str,
+        kinds: &[Kind],
+    ) -> Result<Authenticated, Failure> {
+        let verified = self.verify(anonymous, public_id, secret).await?;
+        let verified = verified.filter(|v| kinds.contains(&v.who.kind));
+        verified.map(|v| v.who).ok_or(Failure::Unauthenticated)
+    }
+
+    /// A credential by its public identifier, within a workspace.
+    pub fn find(&self, workspace: WorkspaceId, kind: Kind, public_id: &str) -> Result<CredentialId, Failure> {
+        let id = PublicId::parse(public_id).filter(|id| id.kind == kind);
+        let live = id.and_then(|id| self.tip.tip.read().live.by_public_id(&id));
+        let live = live.filter(|c| c.state.workspace == workspace);
+        live.map(|c| c.state.id).ok_or(Failure::NotFound("credential"))
+    }
+
+    /// Whether a caller that was authenticated earlier would be now. For answers that go on for long.
+    pub fn is_still_valid(&self, caller: &Caller) -> bool {
+        let Some(who) = caller.credential() else { return true };
+        let now = self.now();
+        let live = self.tip.tip.read().live.credential(who.credential);
+        live.is_some_and(|c| c.state.live_versions(now).any(|version| version == who.version))
+    }
+}
