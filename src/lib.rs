@@ -1,6 +1,7 @@
 //! The service: an event log, sealing, the use cases, and the ways in.
 
 pub mod app;
+pub mod http;
 pub mod log;
 pub mod sealing;
 pub mod telemetry;

@@ -15,6 +15,7 @@ mod entropy;
 mod failure;
 pub mod idempotency;
 pub mod issue;
+pub mod jobs;
 pub mod lifecycle;
 mod open;
 pub mod read;
@@ -26,7 +27,7 @@ pub mod upkeep;
 pub mod verify;
 pub mod workspaces;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
@@ -57,6 +58,7 @@ pub struct App {
     random: SystemRandom,
     in_progress: Arc<Mutex<HashSet<[u8; 32]>>>,
     snapshots: Option<snapshot::Snapshots>,
+    jobs: Mutex<HashMap<&'static str, jobs::JobStatus>>,
 }
 
 impl App {

@@ -261,6 +261,7 @@ impl App {
             random,
             in_progress: Arc::new(Mutex::new(HashSet::new())),
             snapshots,
+            jobs: Mutex::default(),
         });
         let upkeep = tokio::spawn(Arc::clone(&app).upkeep());
         if options.store == StoreUrl::Memory {

@@ -158,6 +158,12 @@ impl App {
         Ok(Seen { view, at })
     }
 
+    /// A credential after a change, for whoever was allowed to make it.
+    pub async fn outcome(&self, id: CredentialId) -> Result<Seen, Failure> {
+        let view = self.view(id, None).await?.ok_or(Failure::NotFound("credential"))?;
+        Ok(Seen { view, at: self.now() })
+    }
+
     /// The workspace of a credential.
     pub fn workspace_of(&self, id: CredentialId) -> Result<WorkspaceId, Failure> {
         let live = self.tip.tip.read().live.credential(id);

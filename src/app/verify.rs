@@ -82,6 +82,25 @@ impl App {
         Ok(None)
     }
 
+    /// As [`App::verify`] for somebody else's pair: what is in another workspace than the caller's is as wrong as
+    /// a wrong secret, and leaves no trace of having been asked for.
+    pub async fn verify_in(
+        &self,
+        caller: &Caller,
+        public_id: &str,
+        secret: &str,
+    ) -> Result<Option<Verified>, Failure> {
+        if let Some(own) = caller.workspace() {
+            let id = PublicId::parse(public_id);
+            let home =
+                id.and_then(|id| self.tip.tip.read().live.by_public_id(&id)).map(|c| c.state.workspace);
+            if home.is_some_and(|home| home != own) {
+                return self.verify(caller, "", secret).await;
+            }
+        }
+        self.verify(caller, public_id, secret).await
+    }
+
     /// The version that a secret matches. Every wrong answer costs one HMAC and three comparisons.
     fn matching(&self, public_id: &str, secret: &str, now: Timestamp) -> Option<Matched> {
         let found = PublicId::parse(public_id).and_then(|id| self.tip.tip.read().live.candidates(&id, now));

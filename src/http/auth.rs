@@ -1,0 +1,102 @@
+//! One `authenticate` for every dialect.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use rota_aggregates::authority::Dialect;
+use rota_aggregates::credential::Kind;
+use zeroize::Zeroizing;
+
+use super::request::Request;
+use crate::app::{Authenticated, Caller, Failure, Principal};
+
+/// Why a caller is not let in.
+#[derive(Debug)]
+pub(crate) enum NotLetIn {
+    /// Nothing valid was shown.
+    Unknown {
+        /// Whether anything was shown at all.
+        shown: bool,
+    },
+    /// Too many failed attempts came from this address.
+    TooMany {
+        /// Seconds to wait.
+        retry_after: u64,
+    },
+    /// It could not be found out.
+    Failed(Failure),
+}
+
+impl Request {
+    /// Lets in the operator or a workspace key, shown as a bearer token.
+    pub(crate) async fn bearer(&self, dialect: Dialect) -> Result<Caller, NotLetIn> {
+        let anonymous = self.caller(Principal::Operator, dialect);
+        match self.authorization() {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
+                match self.app().authenticate_bearer(&anonymous, token).await {
+                    Ok(principal) => Ok(Caller { principal, ..anonymous }),
+                    Err(failure) => Err(self.keep_out(failure)),
+                }
+            }
+            shown => Err(self.nothing(shown.is_some())),
+        }
+    }
+
+    /// Lets in a credential by HTTP Basic (RFC 7617): split at the first colon, UTF-8.
+    pub(crate) async fn basic(&self, dialect: Dialect, kinds: &[Kind]) -> Result<Caller, NotLetIn> {
+        let anonymous = self.caller(Principal::Operator, dialect);
+        let pair = self.authorization().filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
+        let Some((_, encoded)) = pair else { return Err(self.nothing(self.authorization().is_some())) };
+        let who = match decode_basic(encoded) {
+            Some((id, secret)) => self.app().authenticate_pair(&anonymous, &id, &secret, kinds).await,
+            None => Err(Failure::Unauthenticated),
+        };
+        let enter = |who: Authenticated| Caller { principal: Principal::Credential(who), ..anonymous };
+        who.map(enter).map_err(|failure| self.keep_out(failure))
+    }
+
+    /// Lets in by whichever of the two is shown.
+    pub(crate) async fn bearer_or_basic(&self, dialect: Dialect) -> Result<Caller, NotLetIn> {
+        match self.authorization() {
+            Some((scheme, _)) if scheme.eq_ignore_ascii_case("basic") => {
+                self.basic(dialect, &[Kind::Client, Kind::Exchange]).await
+            }
+            _ => self.bearer(dialect).await,
+        }
+    }
+
+    fn nothing(&self, shown: bool) -> NotLetIn {
+        if shown { self.keep_out(Failure::Unauthenticated) } else { NotLetIn::Unknown { shown: false } }
+    }
+
+    fn keep_out(&self, failure: Failure) -> NotLetIn {
+        if !matches!(failure, Failure::Unauthenticated) {
+            return NotLetIn::Failed(failure);
+        }
+        let limited = self.address().and_then(|a| self.server.limiter.failed(a, self.app().clock().now()));
+        match limited {
+            Some(retry_after) => NotLetIn::TooMany { retry_after },
+            None => NotLetIn::Unknown { shown: true },
+        }
+    }
+}
+
+fn decode_basic(encoded: &str) -> Option<(String, Zeroizing<String>)> {
+    let bytes = Zeroizing::new(STANDARD.decode(encoded).ok()?);
+    let text = std::str::from_utf8(&bytes).ok()?;
+    let (id, secret) = text.split_once(':')?;
+    Some((id.to_owned(), Zeroizing::new(secret.to_owned())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_may_have_colons() {
+        let (id, secret) = decode_basic(&STANDARD.encode("abc:d:e")).unwrap();
+        assert_eq!((id.as_str(), secret.as_str()), ("abc", "d:e"));
+        for bad in ["", "!!!", &STANDARD.encode("no colon"), &STANDARD.encode(b"\xff:x")] {
+            assert!(decode_basic(bad).is_none(), "{bad}");
+        }
+    }
+}

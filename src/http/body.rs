@@ -1,0 +1,90 @@
+//! Reading bodies and queries, within bounds, naming the field that is wrong.
+
+use actix_web::web;
+use serde::de::DeserializeOwned;
+
+use super::BODY_BYTES_MAX;
+use crate::app::Failure;
+
+/// A body that can't be taken.
+#[derive(Debug)]
+pub(crate) enum BadBody {
+    /// It is larger than [`BODY_BYTES_MAX`].
+    TooLarge,
+    /// It did not arrive whole.
+    Broken,
+    /// It is not what is asked for.
+    Wrong {
+        /// The field, if one is to blame.
+        field: Option<String>,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl From<BadBody> for Failure {
+    fn from(bad: BadBody) -> Self {
+        match bad {
+            BadBody::TooLarge => Self::NotRecordable(rota_aggregates::record::NotRecordable::TooLarge),
+            BadBody::Broken => Self::invalid("body", "did not arrive whole"),
+            BadBody::Wrong { field, reason } => {
+                Self::Invalid { field: field.unwrap_or_else(|| "body".to_owned()), reason }
+            }
+        }
+    }
+}
+
+/// The whole body.
+pub(crate) async fn bytes(payload: web::Payload) -> Result<web::Bytes, BadBody> {
+    match payload.to_bytes_limited(BODY_BYTES_MAX).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(BadBody::Broken),
+        Err(_) => Err(BadBody::TooLarge),
+    }
+}
+
+/// Reads JSON. An empty body counts as `{}`.
+pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
+    let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
+    let mut reader = serde_json::Deserializer::from_slice(body);
+    let value: T = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+        let path = error.path().to_string();
+        let inner = error.into_inner();
+        let reason = reason(&inner);
+        let field = named_field(&reason).or((path != ".").then_some(path));
+        BadBody::Wrong { field, reason }
+    })?;
+    reader.end().map_err(|error| BadBody::Wrong { field: None, reason: reason(&error) })?;
+    Ok(value)
+}
+
+/// What is wrong, without the values that were sent: they may be secrets.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let text = text.split(" at line ").next().unwrap_or_default();
+    if let Some((_, expected)) = text.split_once(", expected ")
+        && !text.starts_with("unknown")
+    {
+        return format!("must be {expected}");
+    }
+    match error.classify() {
+        serde_json::error::Category::Syntax | serde_json::error::Category::Eof => "is no JSON".to_owned(),
+        _ => text.to_owned(),
+    }
+}
+
+/// The field that an error of serde's names.
+fn named_field(reason: &str) -> Option<String> {
+    let rest = reason.strip_prefix("unknown field `").or_else(|| reason.strip_prefix("missing field `"))?;
+    rest.split_once('`').map(|(field, _)| field.to_owned())
+}
+
+/// Reads a query string. Unknown parameters are refused: a misspelt filter must not widen an answer.
+pub(crate) fn query<T: DeserializeOwned>(query: &str) -> Result<T, Failure> {
+    web::Query::<T>::from_query(query).map(web::Query::into_inner).map_err(|error| {
+        let reason = error.to_string();
+        let reason = reason.split_once(": ").map_or(reason.as_str(), |(_, rest)| rest);
+        let field = named_field(reason).unwrap_or_else(|| "query".to_owned());
+        Failure::Invalid { field, reason: reason.to_owned() }
+    })
+}

@@ -1,0 +1,171 @@
+//! `/v1/events`: the feed, in pages and as a stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::{HttpResponse, web};
+use futures_util::stream;
+use rota_aggregates::authority::{Actor, ActorKind};
+use rota_aggregates::credential::Kind;
+use rota_aggregates::{CredentialId, Position, RequestId, Timestamp, WorkspaceId};
+use serde::Deserialize;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::super::body;
+use super::super::request::Request;
+use super::{builder, cursor, limit, ok, wire, with};
+use crate::app::read::{EventQuery, Paging};
+use crate::app::{App, Caller, Failure};
+
+/// A comment is sent so often when nothing happens, so that proxies keep the connection.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Events sent at once.
+const PORTION: usize = 500;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct EventsQuery {
+    after: Option<String>,
+    limit: Option<usize>,
+    r#type: Option<String>,
+    subject: Option<String>,
+    actor: Option<String>,
+    request_id: Option<RequestId>,
+    workspace_id: Option<WorkspaceId>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+impl EventsQuery {
+    fn question(&self, app: &App) -> Result<EventQuery, Failure> {
+        let time = |field: &str, text: Option<&str>| -> Result<Option<Timestamp>, Failure> {
+            let parsed = text.map(|t| t.replace(' ', "+").parse()).transpose();
+            parsed.map_err(|_| Failure::invalid(field, "must be a time such as 2026-11-21T03:31:18Z"))
+        };
+        let credential = self.subject.as_deref().map(subject).transpose()?;
+        Ok(EventQuery {
+            workspace: self.workspace_id,
+            credential,
+            actor: self.actor.as_deref().map(|text| actor(app, text)).transpose()?,
+            event_type: self.r#type.clone(),
+            request: self.request_id,
+            from: time("from", self.from.as_deref())?,
+            to: time("to", self.to.as_deref())?,
+        })
+    }
+}
+
+/// A credential's id, with or without `credential/` before it.
+fn subject(text: &str) -> Result<CredentialId, Failure> {
+    let id = text.rsplit('/').next().unwrap_or_default();
+    id.parse().map_err(|_| Failure::invalid("subject", "must be a credential's id"))
+}
+
+/// `operator`, `scheduler`, or the id of a workspace key or credential.
+fn actor(app: &App, text: &str) -> Result<Actor, Failure> {
+    match text {
+        "operator" => return Ok(Actor::OPERATOR),
+        "scheduler" => return Ok(Actor::SCHEDULER),
+        _ => {}
+    }
+    let wrong = || Failure::invalid("actor", "must be operator, scheduler, or a credential's id");
+    let id: Uuid = text.parse().map_err(|_| wrong())?;
+    if id.is_nil() {
+        return Ok(Actor::OPERATOR);
+    }
+    let kind = app.tip().tip.read().live.credential(CredentialId(id)).map(|c| c.state.kind);
+    let kind = if kind == Some(Kind::WorkspaceKey) { ActorKind::WorkspaceKey } else { ActorKind::Credential };
+    Ok(Actor { kind, id })
+}
+
+/// `GET /v1/events`
+pub(super) async fn list(request: Request) -> HttpResponse {
+    with(request, async |request, caller| {
+        let query: EventsQuery = body::query(request.http.query_string())?;
+        let question = query.question(request.app())?;
+        let paging = Paging { after: cursor(query.after.as_deref())?, limit: limit(query.limit)?, offset: 0 };
+        let page = request.app().events(&caller, &question, paging).await?;
+        Ok(ok(request, &wire::events(&page)?))
+    })
+    .await
+}
+
+/// What a stream goes on with.
+struct Feed {
+    app: Arc<App>,
+    caller: Caller,
+    question: EventQuery,
+    after: Option<Position>,
+    head: watch::Receiver<Position>,
+    stopping: watch::Receiver<bool>,
+    begun: bool,
+}
+
+/// `GET /v1/events/stream`: server-sent events. `Last-Event-ID`, or `after`, resumes: no gap, no repeat.
+pub(super) async fn stream(request: Request) -> HttpResponse {
+    with(request, async |request, caller| {
+        let query: EventsQuery = body::query(request.http.query_string())?;
+        let resume = request.header("last-event-id").filter(|text| !text.is_empty());
+        let after = cursor(resume.or(query.after.as_deref()))?;
+        let question = query.question(request.app())?;
+        // Refused now, while there is a status to say so.
+        request.app().may_read_events(&caller, question.workspace)?;
+        let feed = Feed {
+            app: Arc::clone(&request.server.app),
+            caller,
+            question,
+            after,
+            head: request.app().head(),
+            stopping: request.server.stopping.clone(),
+            begun: false,
+        };
+        Ok(builder(request, StatusCode::OK)
+            .insert_header((CONTENT_TYPE, "text/event-stream"))
+            .insert_header((CACHE_CONTROL, "no-store"))
+            .insert_header(("X-Accel-Buffering", "no"))
+            .streaming(stream::unfold(feed, next)))
+    })
+    .await
+}
+
+/// The next portion of a stream; `None` ends it: rota is stopping, or the caller may not read any more.
+async fn next(mut feed: Feed) -> Option<(Result<web::Bytes, actix_web::Error>, Feed)> {
+    if !feed.begun {
+        feed.begun = true;
+        return Some((Ok(web::Bytes::from_static(b"retry: 1000\n\n")), feed));
+    }
+    loop {
+        if *feed.stopping.borrow() || !feed.app.is_still_valid(&feed.caller) {
+            return None;
+        }
+        feed.head.mark_unchanged();
+        let paging = Paging { after: feed.after, limit: PORTION, offset: 0 };
+        let page = match feed.app.events(&feed.caller, &feed.question, paging).await {
+            Ok(page) => page,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "an event stream ends");
+                return None;
+            }
+        };
+        if let Some((_, last)) = page.items.last() {
+            feed.after = Some(*last);
+            let text = page.items.iter().map(|(record, position)| {
+                let event = wire::cloud_event(record, *position).ok()?;
+                let json = serde_json::to_string(&event).ok()?;
+                Some(format!("id: {position}\nevent: {}\ndata: {json}\n\n", record.event.type_name()))
+            });
+            let text: Option<String> = text.collect();
+            return text.map(|text| (Ok(web::Bytes::from(text)), feed));
+        }
+        tokio::select! {
+            changed = feed.head.changed() => changed.ok()?,
+            _ = feed.stopping.changed() => return None,
+            () = tokio::time::sleep(HEARTBEAT) => {
+                return Some((Ok(web::Bytes::from_static(b": still here\n\n")), feed));
+            }
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! rota's own API. JSON in camelCase, times in RFC 3339, errors as RFC 9457 problems with stable codes.
+
+mod admin;
+mod credentials;
+mod events;
+mod query;
+mod rotations;
+mod verify;
+mod wire;
+mod workspaces;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
+use actix_web::{HttpResponse, HttpResponseBuilder, web};
+use rota_aggregates::authority::Dialect;
+use rota_aggregates::{CredentialId, Position};
+use serde::Serialize;
+
+use super::answer;
+use super::problem;
+use super::request::{REQUEST_ID, Request};
+use crate::app::idempotency::Idempotency;
+use crate::app::{Answer, Caller, Failure};
+
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/v1/workspaces", web::post().to(workspaces::open))
+        .route("/v1/workspaces", web::get().to(workspaces::list))
+        .route("/v1/workspaces/{id}", web::get().to(workspaces::get))
+        .route("/v1/workspaces/{id}/keys", web::post().to(workspaces::issue_key))
+        .route("/v1/workspaces/{id}/keys", web::get().to(workspaces::list_keys))
+        .route("/v1/workspaces/{id}/policy", web::put().to(workspaces::set_policy))
+        .route("/v1/workspaces/{id}/policy", web::get().to(workspaces::policy))
+        .route("/v1/credentials", web::post().to(credentials::issue))
+        .route("/v1/credentials", web::get().to(credentials::list))
+        .route("/v1/credentials/{id}", web::get().to(credentials::get))
+        .route("/v1/credentials/{id}/history", web::get().to(credentials::history))
+        .route("/v1/credentials/{id}/rotate", web::post().to(rotations::rotate))
+        .route("/v1/credentials/{id}/rotations", web::post().to(rotations::prepare))
+        .route("/v1/credentials/{id}/rotations/commit", web::post().to(rotations::commit))
+        .route("/v1/credentials/{id}/rotations/cancel", web::post().to(rotations::cancel))
+        .route("/v1/credentials/{id}/expire-old", web::post().to(rotations::expire_old))
+        .route("/v1/credentials/{id}/revoke", web::post().to(rotations::revoke))
+        .route("/v1/credentials/{id}/versions/{version}/revoke", web::post().to(rotations::revoke_version))
+        .route("/v1/verify", web::post().to(verify::verify))
+        .route("/v1/events", web::get().to(events::list))
+        .route("/v1/events/stream", web::get().to(events::stream))
+        .route("/v1/admin/backup", web::post().to(admin::backup))
+        .route("/v1/admin/rebuild", web::post().to(admin::rebuild))
+        .route("/v1/admin/rewrap", web::post().to(admin::rewrap))
+        .route("/v1/admin/jobs/{name}", web::get().to(admin::job));
+}
+
+/// Anything that is nowhere.
+pub(super) async fn not_found(request: Request) -> HttpResponse {
+    problem::of_failure(&request, &Failure::NotFound("resource"))
+}
+
+/// What a handler of this API gives.
+type Outcome = Result<HttpResponse, Failure>;
+
+/// Authenticates, runs the handler, and puts failures as problems.
+async fn with<F>(request: Request, handler: F) -> HttpResponse
+where
+    F: AsyncFnOnce(&Request, Caller) -> Outcome,
+{
+    let caller = match request.bearer_or_basic(Dialect::Native).await {
+        Ok(caller) => caller,
+        Err(not) => return problem::of_entry(&request, &not),
+    };
+    match handler(&request, caller).await {
+        Ok(response) => response,
+        Err(failure) => problem::of_failure(&request, &failure),
+    }
+}
+
+fn builder(request: &Request, status: StatusCode) -> HttpResponseBuilder {
+    let mut builder = HttpResponse::build(status);
+    builder.insert_header((REQUEST_ID, request.id.to_string()));
+    builder
+}
+
+fn ok(request: &Request, body: &impl Serialize) -> HttpResponse {
+    builder(request, StatusCode::OK).json(body)
+}
+
+/// The answer to a change that brings no secret.
+fn changed(request: &Request, position: Option<Position>, body: &impl Serialize) -> HttpResponse {
+    let mut builder = builder(request, StatusCode::OK);
+    if let Some(position) = position {
+        builder.insert_header(("Rota-Position", position.to_string()));
+    }
+    builder.insert_header((CACHE_CONTROL, "no-store")).json(body)
+}
+
+fn answered(request: &Request, answer: &Answer) -> Outcome {
+    answer::respond(request, answer)
+}
+
+/// A part of the path as a credential's id. What is no id names nothing.
+fn credential_id(request: &Request) -> Result<CredentialId, Failure> {
+    let text = request.http.match_info().get("id").unwrap_or_default();
+    text.parse().map_err(|_| Failure::NotFound("credential"))
+}
+
+/// The Idempotency-Key of a request, with what a repeat must have in common.
+fn idempotency(request: &Request, body: &[u8]) -> Result<Option<Idempotency>, Failure> {
+    super::idempotency(request, body)
+}
+
+/// A limit within 1 to 1000, 50 if none is given.
+fn limit(asked: Option<usize>) -> Result<usize, Failure> {
+    match asked.unwrap_or(50) {
+        limit @ 1..=1_000 => Ok(limit),
+        _ => Err(Failure::invalid("limit", "must be between 1 and 1000")),
+    }
+}
+
+/// A cursor that an earlier page gave.
+fn cursor(text: Option<&str>) -> Result<Option<Position>, Failure> {
+    let parsed = text.map(|text| text.parse::<u64>().ok().filter(|p| *p < 1 << 62).map(Position));
+    match parsed {
+        None => Ok(None),
+        Some(Some(position)) => Ok(Some(position)),
+        Some(None) => Err(Failure::invalid("after", "must be a position, as `next` of an earlier page")),
+    }
+}

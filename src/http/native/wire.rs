@@ -1,0 +1,218 @@
+//! The shapes of the native API's answers.
+
+use rota_aggregates::credential::{Kind, Status};
+use rota_aggregates::record::Record;
+use rota_aggregates::secret::Secret;
+use rota_aggregates::workspace::Policy;
+use rota_aggregates::{Position, Timestamp};
+use rota_projections::audit::credential_of;
+use rota_projections::credential::{CredentialView, VersionView};
+use serde::{Serialize, Serializer};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::app::Failure;
+use crate::app::read::Paged;
+use crate::app::rotate::Made;
+use crate::app::workspaces::WorkspaceView;
+
+/// A secret on its way out: the one place where it is written into an answer.
+pub(in crate::http) struct Shown<'a>(pub(in crate::http) &'a Secret);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
+}
+
+/// Secrets by kind, as each dialect's clients call them.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Secrets<'a> {
+    #[serde(rename_all = "camelCase")]
+    Client {
+        client_id: &'a str,
+        client_secret: Shown<'a>,
+    },
+    #[serde(rename_all = "camelCase")]
+    Exchange {
+        api_key: &'a str,
+        api_secret: Shown<'a>,
+    },
+    #[serde(rename_all = "camelCase")]
+    Signing {
+        integrator_key: &'a str,
+        secret: Shown<'a>,
+    },
+    Key {
+        key: Shown<'a>,
+    },
+    Webhook {
+        secret: Shown<'a>,
+    },
+}
+
+impl<'a> Secrets<'a> {
+    pub(super) fn of(made: &'a Made) -> Self {
+        let (id, secret) = (made.public_id.as_str(), Shown(&made.secret));
+        match made.kind {
+            Kind::Client => Self::Client { client_id: id, client_secret: secret },
+            Kind::Exchange => Self::Exchange { api_key: id, api_secret: secret },
+            Kind::Signing => Self::Signing { integrator_key: id, secret },
+            Kind::WorkspaceKey => Self::Key { key: secret },
+            Kind::Webhook => Self::Webhook { secret },
+        }
+    }
+}
+
+/// The answer that brings a secret.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct MadeAnswer<'a> {
+    credential: Value,
+    secrets: Secrets<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    old_secret_expires_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline: Option<Timestamp>,
+}
+
+impl<'a> MadeAnswer<'a> {
+    pub(super) fn of(made: &'a Made) -> Self {
+        let credential = match &made.view {
+            Some(view) => credential(view, made.at),
+            None => json!({
+                "id": made.credential, "kind": made.kind, "publicId": made.public_id,
+                "workspaceId": made.workspace, "status": "active", "version": made.version,
+            }),
+        };
+        Self {
+            credential,
+            secrets: Secrets::of(made),
+            old_secret_expires_at: made.old_expires_at,
+            deadline: made.deadline,
+        }
+    }
+}
+
+fn version(view: &VersionView, at: Timestamp) -> Value {
+    json!({
+        "version": view.version,
+        "hint": view.hint,
+        "status": view.status_at(at).name(),
+        "createdAt": view.created_at,
+        "expiresAt": view.expires_at,
+        "endedAt": view.ended_at(at),
+        "firstUsedAt": view.first_used_at,
+        "lastUsedAt": view.last_used_at,
+    })
+}
+
+/// A credential as it is at an instant.
+pub(super) fn credential(view: &CredentialView, at: Timestamp) -> Value {
+    let status = if view.status == Status::Revoked { "revoked" } else { "active" };
+    let mut body = json!({
+        "id": view.id,
+        "kind": view.kind,
+        "name": view.name,
+        "publicId": view.public_id,
+        "workspaceId": view.workspace,
+        "status": status,
+        "roles": view.roles,
+        "createdAt": view.created_at,
+        "rotatedAt": view.rotated_at,
+        "revokedAt": view.revoked_at,
+        "versions": view.versions.iter().map(|v| version(v, at)).collect::<Vec<_>>(),
+    });
+    if let Some(mode) = view.mode {
+        body["mode"] = json!(mode);
+    }
+    if let Some(parent) = view.parent {
+        body["parentId"] = json!(parent);
+    }
+    body
+}
+
+/// A workspace.
+pub(super) fn workspace(view: &WorkspaceView) -> Value {
+    json!({ "id": view.id, "name": view.name, "createdAt": view.created_at, "policy": policy(&view.policy) })
+}
+
+/// A policy, with every field.
+pub(super) fn policy(policy: &Policy) -> Value {
+    json!({
+        "maxSecretAgeDays": policy.max_secret_age_days,
+        "defaultGraceSeconds": policy.default_grace_seconds,
+        "maxGraceSeconds": policy.max_grace_seconds,
+        "minOverlapSeconds": policy.min_overlap_seconds,
+        "rotateRequiresSecret": policy.rotate_requires_secret,
+        "digestRetentionDays": policy.digest_retention_days,
+    })
+}
+
+/// An event in CloudEvents 1.0's JSON format. `position` and the other names without a meaning in that standard
+/// are extension attributes.
+#[derive(Serialize)]
+pub(super) struct CloudEvent {
+    specversion: &'static str,
+    id: String,
+    source: &'static str,
+    r#type: &'static str,
+    subject: String,
+    time: Timestamp,
+    datacontenttype: &'static str,
+    position: Position,
+    stream: String,
+    streamsequence: u32,
+    workspaceid: String,
+    actorkind: Value,
+    actorid: String,
+    dialect: Value,
+    proof: Value,
+    requestid: String,
+    correlationid: String,
+    data: Box<RawValue>,
+}
+
+/// An event for the feed.
+pub(super) fn cloud_event(record: &Record, position: Position) -> Result<CloudEvent, Failure> {
+    let mut data = Vec::with_capacity(512);
+    let no_json = |e: serde_json::Error| Failure::NotRecordable(e.into());
+    record.event.write_data(&mut data).map_err(no_json)?;
+    let text = String::from_utf8(data).map_err(|_| Failure::Unavailable(None))?;
+    let context = &record.context;
+    let subject = match credential_of(record) {
+        Some(id) => format!("credential/{id}"),
+        None => record.stream.to_string(),
+    };
+    Ok(CloudEvent {
+        specversion: "1.0",
+        id: record.id.to_string(),
+        source: "/rota",
+        r#type: record.event.type_name(),
+        subject,
+        time: record.time,
+        datacontenttype: "application/json",
+        position,
+        stream: record.stream.to_string(),
+        streamsequence: record.sequence.0,
+        workspaceid: context.workspace.to_string(),
+        actorkind: json!(context.actor.kind),
+        actorid: context.actor.id.to_string(),
+        dialect: json!(context.dialect),
+        proof: json!(context.proof.kind),
+        requestid: context.request.to_string(),
+        correlationid: context.correlation.to_string(),
+        data: RawValue::from_string(text).map_err(no_json)?,
+    })
+}
+
+/// A page of events.
+pub(super) fn events(page: &Paged<(Record, Position)>) -> Result<Value, Failure> {
+    let items = page.items.iter().map(|(record, position)| {
+        let event = cloud_event(record, *position)?;
+        serde_json::to_value(event).map_err(|e| Failure::NotRecordable(e.into()))
+    });
+    let items = items.collect::<Result<Vec<_>, _>>()?;
+    Ok(json!({ "items": items, "next": page.next.map(|p| p.to_string()) }))
+}
