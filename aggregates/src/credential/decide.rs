@@ -35,8 +35,8 @@ impl Credential {
         if self.status != Status::Absent {
             return Err(CredentialRefusal::AlreadyIssued);
         }
-        // A key on its way out must not leave another one behind.
-        if c.kind == Kind::WorkspaceKey && c.proof.retiring {
+        // A key on its way out must not leave another one behind, under whatever name.
+        if c.proof.retiring && (c.kind == Kind::WorkspaceKey || !c.roles.is_empty()) {
             return Err(CredentialRefusal::RetiringSecret);
         }
         Ok(vec![
@@ -61,16 +61,10 @@ impl Credential {
         self.check_version(c.means, c.secret.version)?;
         let grace = grace(c.grace_seconds, c.policy, c.compromised)?;
         let mut events = Vec::with_capacity(2);
-        if let Some(prepared) = self.prepared {
-            let cause = if c.now >= prepared.deadline {
-                CancelCause::Deadline
-            } else if c.compromised {
-                CancelCause::Compromised
-            } else {
-                return Err(CredentialRefusal::RotationPending);
-            };
-            events.push(self.cancelled(cause, &c.sealed, c.now)?);
+        if self.prepared_at(c.now).is_some() && !c.compromised {
+            return Err(CredentialRefusal::RotationPending);
         }
+        events.extend(self.cancelled(CancelCause::Compromised, &c.sealed, c.now));
         events.extend(self.expired(ExpiryCause::RotatedAgain, &c.sealed, c.now));
         let replaced = self.active.map(|version| replaced(version, grace, c.now));
         let shredded = ended(replaced.as_ref(), &c.sealed);
@@ -101,12 +95,10 @@ impl Credential {
         }
         let grace_seconds = grace(c.grace_seconds, c.policy, false)?;
         let mut events = Vec::with_capacity(2);
-        if let Some(prepared) = self.prepared {
-            if c.now < prepared.deadline {
-                return Err(CredentialRefusal::RotationPending);
-            }
-            events.push(self.cancelled(CancelCause::Deadline, &c.sealed, c.now)?);
+        if self.prepared_at(c.now).is_some() {
+            return Err(CredentialRefusal::RotationPending);
         }
+        events.extend(self.cancelled(CancelCause::Deadline, &c.sealed, c.now));
         events.extend(self.expired(ExpiryCause::Prepared, &c.sealed, c.now));
         let deadline = c.now.plus_seconds(wait);
         events.push(RotationPrepared { secret: c.secret, deadline, grace_seconds, at: c.now }.into());
@@ -139,6 +131,7 @@ impl Credential {
 
     fn cancel(&self, c: &CancelRotation) -> Decision {
         self.check_alive()?;
+        self.check_holder(&c.proof, c.now)?;
         let prepared = self.prepared.ok_or(CredentialRefusal::NothingPrepared)?;
         if c.means.is_some_and(|version| version != prepared.version) {
             return Err(CredentialRefusal::VersionConflict);
@@ -146,11 +139,12 @@ impl Credential {
         if c.cause == CancelCause::Deadline && c.now < prepared.deadline {
             return Err(CredentialRefusal::NotDue { expires_at: prepared.deadline });
         }
-        Ok(vec![self.cancelled(c.cause, &c.sealed, c.now)?])
+        Ok(self.cancelled(c.cause, &c.sealed, c.now).into_iter().collect())
     }
 
     fn expire_old(&self, c: &ExpireOldSecret) -> Decision {
         self.check_alive()?;
+        self.check_holder(&c.proof, c.now)?;
         let retiring = self.retiring.ok_or(CredentialRefusal::NothingRetiring)?;
         if c.means.is_some_and(|version| version != retiring.version) {
             return Err(CredentialRefusal::VersionConflict);
@@ -163,6 +157,7 @@ impl Credential {
 
     fn revoke_secret(&self, c: &RevokeSecret) -> Decision {
         self.check_alive()?;
+        self.check_holder(&c.proof, c.now)?;
         if !self.live_versions(c.now).any(|version| version == c.version) {
             return Err(CredentialRefusal::UnknownVersion { version: c.version });
         }
@@ -176,16 +171,30 @@ impl Credential {
             Status::Absent => Err(CredentialRefusal::Unknown),
             Status::Revoked => Ok(vec![]),
             Status::Active => {
+                self.check_holder(&c.proof, c.now)?;
+                let versions: Vec<u32> = self.live_versions(c.now).collect();
+                // What time had ended before was not ended by this, and nothing says so afterwards.
+                let mut events = Vec::with_capacity(2);
+                if self.prepared_at(c.now).is_none() {
+                    events.extend(self.cancelled(CancelCause::Deadline, &c.sealed, c.now));
+                }
+                if self.retiring_at(c.now).is_none() {
+                    events.extend(self.expired(ExpiryCause::Due, &c.sealed, c.now));
+                }
                 let secrets = c.sealed.secrets.iter().map(|(_, position)| secret_part(*position));
-                let shredded = secrets.chain(answer_parts(&c.sealed)).collect();
-                let versions = self.live_versions(c.now).collect();
-                Ok(vec![CredentialRevoked { versions, shredded, at: c.now }.into()])
+                let shredded = secrets
+                    .chain(answer_parts(&c.sealed))
+                    .filter(|part| !events.iter().any(|e: &CredentialEvent| e.shredded().contains(part)))
+                    .collect();
+                events.push(CredentialRevoked { versions, shredded, at: c.now }.into());
+                Ok(events)
             }
         }
     }
 
     fn describe(&self, c: DescribeCredential) -> Decision {
         self.check_alive()?;
+        self.check_holder(&c.proof, c.now)?;
         if c.changed.is_empty() {
             return Ok(vec![]);
         }
@@ -215,8 +224,22 @@ impl Credential {
         }
     }
 
+    /// Whoever acts on a credential with its own secret must hold a live version; with a session, the newest.
+    fn check_holder(&self, proof: &Proof, now: Timestamp) -> Result<(), CredentialRefusal> {
+        let Some(version) = proof.own_version(self.id) else { return Ok(()) };
+        if !self.live_versions(now).any(|live| live == version) {
+            Err(CredentialRefusal::ProofStale)
+        } else if proof.kind == ProofKind::Session
+            && self.retiring_at(now).is_some_and(|r| r.version == version)
+        {
+            Err(CredentialRefusal::RetiringSecret)
+        } else {
+            Ok(())
+        }
+    }
+
     fn check_version(&self, means: Option<u32>, next: u32) -> Result<(), CredentialRefusal> {
-        if means == self.active && next == self.last_version + 1 {
+        if means == self.active && self.last_version.checked_add(1) == Some(next) {
             Ok(())
         } else {
             Err(CredentialRefusal::VersionConflict)
@@ -238,15 +261,19 @@ impl Credential {
         )
     }
 
-    fn cancelled(
-        &self,
-        cause: CancelCause,
-        sealed: &SealedParts,
-        now: Timestamp,
-    ) -> Result<CredentialEvent, CredentialRefusal> {
-        let version = self.prepared.ok_or(CredentialRefusal::NothingPrepared)?.version;
-        let shredded = secret_parts(sealed, version);
-        Ok(RotationCancelled { version, cause, shredded, at: now }.into())
+    /// The end of the prepared version. If its deadline was over already, that is the cause.
+    fn cancelled(&self, cause: CancelCause, sealed: &SealedParts, now: Timestamp) -> Option<CredentialEvent> {
+        let prepared = self.prepared?;
+        let due = now >= prepared.deadline;
+        Some(
+            RotationCancelled {
+                version: prepared.version,
+                cause: if due { CancelCause::Deadline } else { cause },
+                shredded: secret_parts(sealed, prepared.version),
+                at: now,
+            }
+            .into(),
+        )
     }
 }
 

@@ -15,7 +15,7 @@ pub enum CredentialRefusal {
     #[error("the credential is revoked")]
     Revoked,
     /// The caller showed a secret that is in its grace period.
-    #[error("a retiring secret can't make its own successor: use the current one")]
+    #[error("a secret in its grace period can't do this: use the current one")]
     RetiringSecret,
     /// The caller showed a session, and the policy wants the secret.
     #[error("the workspace's policy asks for the secret itself, a session is not enough")]
