@@ -187,6 +187,18 @@ impl<'de> Deserialize<'de> for StreamId {
     }
 }
 
+impl JsonSchema for StreamId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "StreamId".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let kinds = StreamKind::ALL.map(StreamKind::prefix).join("|");
+        let pattern = format!("^({kinds})/[0-9a-f]{{8}}(-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$");
+        schemars::json_schema!({ "type": "string", "pattern": pattern })
+    }
+}
+
 /// A SHA-256, written as 64 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Hash(pub [u8; 32]);

@@ -30,6 +30,9 @@ use crate::upcast;
 /// A leaf has at most this many bytes; a command that would need more is refused.
 pub const LEAF_BYTES_MAX: usize = 65_535;
 
+/// The version of the leaf's schema that is written.
+const LEAF_SCHEMA: u32 = 1;
+
 /// What a command claims: that a key was used, and for what.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct Claim {
@@ -114,8 +117,11 @@ struct BodyHead<'a> {
     sealed: SealedHashes,
 }
 
-#[derive(Deserialize)]
+/// A recorded event, as the ledger keeps, hashes and serves it.
+#[derive(Deserialize, JsonSchema)]
+#[schemars(rename = "Leaf")]
 struct Leaf<'a> {
+    #[schemars(range(min = 1, max = 1))]
     v: u32,
     time: Timestamp,
     sequence: Sequence,
@@ -135,7 +141,13 @@ struct Leaf<'a> {
     #[serde(default)]
     sealed: SealedHashes,
     #[serde(borrow)]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     data: &'a RawValue,
+}
+
+/// The JSON schema of a leaf. What its `data` looks like is in [`Event::schemas`], by its type.
+pub fn leaf_schema() -> schemars::Schema {
+    schemars::schema_for!(Leaf<'_>)
 }
 
 /// Encodes everything of a leaf but its time and sequence.
@@ -204,6 +216,9 @@ pub enum NotRecordable {
 /// Stored bytes that are no leaf.
 #[derive(Debug, thiserror::Error)]
 pub enum BadLeaf {
+    /// There are more than [`LEAF_BYTES_MAX`] bytes.
+    #[error("the bytes are no event: there are {0} of them, and at most {LEAF_BYTES_MAX} are allowed")]
+    TooLarge(usize),
     /// The bytes are not of the leaf's schema.
     #[error("the bytes are no event")]
     Malformed(#[from] serde_json::Error),
@@ -215,11 +230,26 @@ pub enum BadLeaf {
     Unreadable(#[from] Unreadable),
 }
 
+/// A newer schema may lack what this one needs: then its number is the reason, not what is missing.
+fn newer_or_malformed(leaf: &[u8], error: serde_json::Error) -> BadLeaf {
+    #[derive(Deserialize)]
+    struct Schema {
+        v: u32,
+    }
+    match serde_json::from_slice(leaf) {
+        Ok(Schema { v }) if v != LEAF_SCHEMA => BadLeaf::UnknownSchema(v),
+        _ => BadLeaf::Malformed(error),
+    }
+}
+
 impl Record {
     /// Reads a leaf. Old schema versions are led to the newest one.
     pub fn decode(leaf: &[u8]) -> Result<Self, BadLeaf> {
-        let leaf: Leaf<'_> = serde_json::from_slice(leaf)?;
-        if leaf.v != 1 {
+        if leaf.len() > LEAF_BYTES_MAX {
+            return Err(BadLeaf::TooLarge(leaf.len()));
+        }
+        let leaf: Leaf<'_> = serde_json::from_slice(leaf).map_err(|error| newer_or_malformed(leaf, error))?;
+        if leaf.v != LEAF_SCHEMA {
             return Err(BadLeaf::UnknownSchema(leaf.v));
         }
         let event = match upcast::upcast(upcast::UPCASTERS, &leaf.r#type, leaf.data.get())? {
