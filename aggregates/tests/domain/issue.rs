@@ -1,0 +1,77 @@
+use rota_aggregates::authority::{Proof, ProofKind, Role, Roles};
+use rota_aggregates::credential::{CredentialIssued, CredentialRefusal, IssueCredential, Kind};
+use rota_aggregates::secret::Mode;
+
+use crate::build::{CREDENTIAL, OTHER, WORKSPACE, at, given, issue, issued, live, revoke, secret, state};
+
+#[test]
+fn an_issued_credential_is_recorded_as_it_was_asked_for() {
+    let roles: Roles = [Role::Rotator, Role::Auditor].into_iter().collect();
+    given(vec![])
+        .when(IssueCredential {
+            kind: Kind::WorkspaceKey,
+            roles,
+            mode: Some(Mode::Prod),
+            parent: Some(OTHER),
+            ..issue()
+        })
+        .then([CredentialIssued {
+            credential: CREDENTIAL,
+            workspace: WORKSPACE,
+            kind: Kind::WorkspaceKey,
+            public_id: "app_1".into(),
+            roles,
+            mode: Some(Mode::Prod),
+            parent: Some(OTHER),
+            secret: secret(1),
+            at: at(0),
+        }
+        .into()]);
+}
+
+#[test]
+fn the_first_version_is_live_from_the_instant_of_issue() {
+    let state = state(&[issued()]);
+    assert_eq!((state.id, state.workspace, state.last_version), (CREDENTIAL, WORKSPACE, 1));
+    assert_eq!(live(&[issued()], at(0)), [1]);
+}
+
+#[test]
+fn a_taken_id_is_not_issued_again() {
+    given(vec![issued()]).when(issue()).refused(CredentialRefusal::AlreadyIssued);
+}
+
+#[test]
+fn a_revoked_credentials_id_is_not_issued_again() {
+    let events = state(&[issued()]).decide(crate::build::Ask::ask(revoke(at(1)))).unwrap();
+    given([vec![issued()], events].concat()).when(issue()).refused(CredentialRefusal::AlreadyIssued);
+}
+
+fn retiring_key() -> Proof {
+    Proof::of(ProofKind::WorkspaceKey, OTHER, 1, true)
+}
+
+#[test]
+fn a_retiring_key_leaves_no_workspace_key_behind() {
+    given(vec![])
+        .when(IssueCredential { kind: Kind::WorkspaceKey, proof: retiring_key(), ..issue() })
+        .refused(CredentialRefusal::RetiringSecret);
+}
+
+#[test]
+fn a_retiring_key_leaves_no_credential_with_roles_behind() {
+    given(vec![])
+        .when(IssueCredential { roles: Roles::ADMIN, proof: retiring_key(), ..issue() })
+        .refused(CredentialRefusal::RetiringSecret);
+}
+
+#[test]
+fn a_retiring_key_still_does_its_ordinary_work() {
+    given(vec![]).when(IssueCredential { proof: retiring_key(), ..issue() }).then([issued()]);
+}
+
+#[test]
+fn a_current_key_may_issue_another_key() {
+    let proof = Proof::of(ProofKind::WorkspaceKey, OTHER, 2, false);
+    given(vec![]).when(IssueCredential { kind: Kind::WorkspaceKey, proof, ..issue() }).allowed();
+}

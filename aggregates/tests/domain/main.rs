@@ -1,0 +1,12 @@
+//! The domain by its rules: given events, when a command comes, then events or a refusal.
+
+mod build;
+mod describe;
+mod expiry;
+mod issue;
+mod observation;
+mod proof;
+mod revocation;
+mod rotate;
+mod two_phase;
+mod workspace;
