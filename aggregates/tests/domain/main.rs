@@ -8,5 +8,6 @@ mod observation;
 mod proof;
 mod revocation;
 mod rotate;
+mod schemas;
 mod two_phase;
 mod workspace;
