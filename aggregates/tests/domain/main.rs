@@ -3,9 +3,11 @@
 mod build;
 mod describe;
 mod expiry;
+mod fixtures;
 mod issue;
 mod observation;
 mod proof;
+mod record;
 mod revocation;
 mod rotate;
 mod schemas;
