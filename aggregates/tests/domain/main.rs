@@ -7,6 +7,7 @@ mod fixtures;
 mod issue;
 mod observation;
 mod proof;
+mod properties;
 mod record;
 mod revocation;
 mod rotate;
