@@ -51,7 +51,7 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
         let path = error.path().to_string();
         let inner = error.into_inner();
         let reason = reason(&inner);
-        let field = named_field(&reason).or((path != ".").then_some(path));
+        let field = named_field(&reason).or((inner.is_data() && path != ".").then_some(path));
         BadBody::Wrong { field, reason }
     })?;
     reader.end().map_err(|error| BadBody::Wrong { field: None, reason: reason(&error) })?;
@@ -65,7 +65,10 @@ fn reason(error: &serde_json::Error) -> String {
     if let Some((_, expected)) = text.split_once(", expected ")
         && !text.starts_with("unknown")
     {
-        return format!("must be {expected}");
+        return match expected {
+            "u64" | "u32" | "usize" => "must be a whole number, 0 or more".to_owned(),
+            other => format!("must be {other}"),
+        };
     }
     match error.classify() {
         serde_json::error::Category::Syntax | serde_json::error::Category::Eof => "is no JSON".to_owned(),

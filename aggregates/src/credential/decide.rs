@@ -58,6 +58,7 @@ impl Credential {
     fn rotate(&self, c: RotateSecret) -> Decision {
         self.check_alive()?;
         self.check_proof(&c.proof, c.policy, c.now)?;
+        self.check_minting(&c.proof)?;
         self.check_version(c.means, c.secret.version)?;
         let grace = grace(c.grace_seconds, c.policy, c.compromised)?;
         let mut events = Vec::with_capacity(2);
@@ -85,6 +86,7 @@ impl Credential {
     fn prepare(&self, c: PrepareRotation) -> Decision {
         self.check_alive()?;
         self.check_proof(&c.proof, c.policy, c.now)?;
+        self.check_minting(&c.proof)?;
         self.check_version(c.means, c.secret.version)?;
         if self.active.is_none() {
             return Err(CredentialRefusal::NoActiveSecret);
@@ -238,6 +240,14 @@ impl Credential {
         }
     }
 
+    /// A workspace key on its way out must not come by the secret of another one.
+    fn check_minting(&self, proof: &Proof) -> Result<(), CredentialRefusal> {
+        if self.kind == Kind::WorkspaceKey && proof.retiring {
+            return Err(CredentialRefusal::RetiringSecret);
+        }
+        Ok(())
+    }
+
     fn check_version(&self, means: Option<u32>, next: u32) -> Result<(), CredentialRefusal> {
         if means == self.active && self.last_version.checked_add(1) == Some(next) {
             Ok(())
@@ -280,8 +290,10 @@ impl Credential {
 fn grace(asked: Option<u64>, policy: Policy, compromised: bool) -> Result<u64, CredentialRefusal> {
     let default = if compromised { 0 } else { policy.default_grace_seconds.max(policy.min_overlap_seconds) };
     let grace = asked.unwrap_or(default);
-    if grace > policy.max_grace_seconds {
-        Err(CredentialRefusal::GraceTooLong { max_seconds: policy.max_grace_seconds })
+    // What others know must not stay valid for a moment longer.
+    let max_seconds = if compromised { 0 } else { policy.max_grace_seconds };
+    if grace > max_seconds {
+        Err(CredentialRefusal::GraceTooLong { max_seconds })
     } else if grace < policy.min_overlap_seconds && !compromised {
         Err(CredentialRefusal::GraceTooShort { min_seconds: policy.min_overlap_seconds })
     } else {

@@ -1,0 +1,82 @@
+//! When the end of a secret has been answered, it is not accepted any more: from that instant, not from a
+//! moment later.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::json;
+
+use crate::service::Service;
+
+/// If this fails, a secret that somebody was told is dead lets others in.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_is_dead() {
+    let service = Service::start().await;
+    let operator = &service.operator;
+    let workspace = operator.open_workspace("dead").await;
+    for kind in ["client", "exchange", "signing"] {
+        let (id, public, mut secret) = operator.issue(&workspace, kind).await;
+        // Others ask all the time, so that whatever could cache an answer has every reason to.
+        let stop = Arc::new(AtomicBool::new(false));
+        let hammers: Vec<_> = (0..4)
+            .map(|_| {
+                let (caller, public, stop) = (operator.clone(), public.clone(), Arc::clone(&stop));
+                let secret = secret.clone();
+                tokio::spawn(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        caller.verifies(&public, &secret).await;
+                    }
+                })
+            })
+            .collect();
+        for _ in 0..25 {
+            let new = operator.rotate(&id, json!({})).await;
+            assert!(!operator.verifies(&public, &secret).await, "the old secret of a rotation without grace");
+            assert!(operator.verifies(&public, &new).await);
+            secret = new;
+        }
+        stop.store(true, Ordering::Relaxed);
+        futures_util::future::join_all(hammers).await;
+
+        let new = operator.rotate(&id, json!({ "gracePeriodSeconds": 600 })).await;
+        assert!(operator.verifies(&public, &secret).await, "a retiring secret is valid");
+        operator.post(&format!("/v1/credentials/{id}/expire-old"), json!({})).await.expect(200);
+        assert!(!operator.verifies(&public, &secret).await, "an early end of grace");
+
+        operator.post(&format!("/v1/credentials/{id}/revoke"), json!({ "reason": "left" })).await.expect(200);
+        assert!(!operator.verifies(&public, &new).await, "a revoked credential");
+    }
+}
+
+/// If this fails, a workspace key goes on working after it was revoked or rotated.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_keys_open_nothing() {
+    let service = Service::start().await;
+    let operator = &service.operator;
+    let workspace = operator.open_workspace("keys").await;
+    let (id, _, admin) = operator.workspace_key(&workspace, &["admin"]).await;
+    admin.get("/v1/credentials").await.expect(200);
+    let rotated = operator.post(&format!("/v1/credentials/{id}/rotate"), json!({})).await.expect(200);
+    let reply = admin.get("/v1/credentials").await.expect(401);
+    assert_eq!(reply.code(), "unauthenticated");
+    assert!(reply.headers["www-authenticate"].to_str().unwrap().starts_with("Bearer"));
+    let new = admin.with_bearer(rotated.json()["secrets"]["key"].as_str().unwrap());
+    new.get("/v1/credentials").await.expect(200);
+    operator.post(&format!("/v1/credentials/{id}/revoke"), json!({})).await.expect(200);
+    new.get("/v1/credentials").await.expect(401);
+}
+
+/// If this fails, the answers that are kept for retries outlive what they open.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revocation_destroys_the_answers_of_what_it_revokes() {
+    let service = Service::start().await;
+    let operator = &service.operator;
+    let workspace = operator.open_workspace("answers").await;
+    let (id, ..) = operator.issue(&workspace, "client").await;
+    let path = format!("/v1/credentials/{id}/rotate");
+    let named = [("idempotency-key", "k")];
+    let ask = async || operator.send(reqwest::Method::POST, &path, &named, None).await.unwrap();
+    ask().await.expect(200);
+    operator.post(&format!("/v1/credentials/{id}/revoke"), json!({})).await.expect(200);
+    assert_eq!(ask().await.expect(410).code(), "answer-destroyed");
+}

@@ -1,0 +1,18 @@
+//! What must always hold: one file per rule, with its name.
+
+#[path = "../support/client.rs"]
+mod client;
+#[path = "../support/process.rs"]
+mod process;
+#[path = "../support/service.rs"]
+mod service;
+
+mod a_retiring_secret_never_mints_its_successor;
+mod at_most_two_live_versions;
+mod dead_is_dead;
+mod exactly_once;
+mod no_plaintext_at_rest;
+mod refusal_changes_nothing;
+mod time_is_half_open_and_the_ledgers;
+mod views_are_disposable;
+mod workspaces_are_sealed_off;

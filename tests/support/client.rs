@@ -1,0 +1,181 @@
+//! Callers: JSON in, status and JSON out.
+
+use reqwest::{Client, Method, StatusCode};
+use serde_json::{Value, json};
+
+/// An answer.
+#[derive(Debug, Clone)]
+pub struct Reply {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub text: String,
+}
+
+impl Reply {
+    /// The body as JSON; null if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or(Value::Null)
+    }
+
+    /// The stable code of a problem.
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// This reply, which must have the given status.
+    #[track_caller]
+    pub fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        self
+    }
+}
+
+/// Somebody who asks.
+#[derive(Clone)]
+pub struct Caller {
+    http: Client,
+    pub url: String,
+    authorization: Option<String>,
+}
+
+impl Caller {
+    /// Somebody with a bearer token.
+    pub fn bearer(url: &str, token: &str) -> Self {
+        Self { http: client(), url: url.to_owned(), authorization: Some(format!("Bearer {token}")) }
+    }
+
+    /// Somebody who shows nothing.
+    pub fn anonymous(url: &str) -> Self {
+        Self { http: client(), url: url.to_owned(), authorization: None }
+    }
+
+    /// The same connections with another token.
+    pub fn with_bearer(&self, token: &str) -> Self {
+        Self { authorization: Some(format!("Bearer {token}")), ..self.clone() }
+    }
+
+    /// The same connections with HTTP Basic.
+    pub fn with_basic(&self, id: &str, secret: &str) -> Self {
+        use base64::Engine;
+        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"));
+        Self { authorization: Some(format!("Basic {pair}")), ..self.clone() }
+    }
+
+    /// Sends a request; the error says that no answer came.
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<Vec<u8>>,
+    ) -> Result<Reply, reqwest::Error> {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request.header("content-type", "application/json").body(body);
+        }
+        let response = request.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok(Reply { status, headers, text: response.text().await? })
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.send(Method::GET, path, &[], None).await.unwrap()
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
+        self.send(Method::POST, path, &[], Some(body.to_string().into_bytes())).await.unwrap()
+    }
+
+    pub async fn put(&self, path: &str, body: Value) -> Reply {
+        self.send(Method::PUT, path, &[], Some(body.to_string().into_bytes())).await.unwrap()
+    }
+
+    /// Opens a workspace, as the operator.
+    pub async fn open_workspace(&self, name: &str) -> String {
+        text(&self.post("/v1/workspaces", json!({ "name": name })).await.expect(201).json()["id"])
+    }
+
+    /// Makes a workspace key, and somebody who has it. The key's own id comes first.
+    pub async fn workspace_key(&self, workspace: &str, roles: &[&str]) -> (String, String, Self) {
+        let body = json!({ "name": "key", "roles": roles, "mode": "test" });
+        let made = self.post(&format!("/v1/workspaces/{workspace}/keys"), body).await.expect(201).json();
+        let key = text(&made["key"]);
+        (text(&made["id"]), key.clone(), self.with_bearer(&key))
+    }
+
+    /// Issues a credential: its id, public id and secret.
+    pub async fn issue(&self, workspace: &str, kind: &str) -> (String, String, String) {
+        let body = json!({ "kind": kind, "name": "app", "workspaceId": workspace });
+        let made = self.post("/v1/credentials", body).await.expect(201).json();
+        let (public, secret) = pair(&made["secrets"]);
+        (text(&made["credential"]["id"]), public, secret)
+    }
+
+    /// Rotates without a name for the request: the new secret.
+    pub async fn rotate(&self, id: &str, body: Value) -> String {
+        let made = self.post(&format!("/v1/credentials/{id}/rotate"), body).await.expect(200).json();
+        pair(&made["secrets"]).1
+    }
+
+    /// Whether a pair is valid.
+    pub async fn verifies(&self, public: &str, secret: &str) -> bool {
+        let body = json!({ "publicId": public, "secret": secret });
+        self.post("/v1/verify", body).await.expect(200).json()["active"].as_bool().unwrap()
+    }
+
+    /// The types of the events about a credential, oldest first.
+    pub async fn history(&self, id: &str) -> Vec<String> {
+        let mut after = String::new();
+        let mut types = Vec::new();
+        loop {
+            let path = format!("/v1/credentials/{id}/history?limit=1000{after}");
+            let page = self.get(&path).await.expect(200).json();
+            types.extend(page["items"].as_array().unwrap().iter().map(|e| text(&e["type"])));
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => return types,
+            }
+        }
+    }
+
+    /// How many events there are.
+    pub async fn events(&self) -> u64 {
+        let mut after = String::new();
+        let mut count = 0;
+        loop {
+            let page = self.get(&format!("/v1/events?limit=1000{after}")).await.expect(200).json();
+            count += page["items"].as_array().unwrap().len() as u64;
+            match page["next"].as_str() {
+                Some(next) => after = format!("&after={next}"),
+                None => return count,
+            }
+        }
+    }
+}
+
+/// A JSON string.
+pub fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("{value} is no text")).to_owned()
+}
+
+/// Identifier and secret, whatever their kind calls them.
+pub fn pair(secrets: &Value) -> (String, String) {
+    for (id, secret) in [("clientId", "clientSecret"), ("apiKey", "apiSecret"), ("integratorKey", "secret")] {
+        if secrets[id].is_string() {
+            return (text(&secrets[id]), text(&secrets[secret]));
+        }
+    }
+    panic!("no secrets in {secrets}");
+}
+
+fn client() -> Client {
+    // The first to come installs it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder().no_proxy().build().unwrap()
+}
