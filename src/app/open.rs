@@ -328,6 +328,9 @@ impl Opened {
         }
         while self.app.tip.has_marks() {
             self.app.committer.flush().await;
+            if !self.app.is_healthy() {
+                break;
+            }
         }
         self.app.snapshot().await;
         drop(self.app);

@@ -85,7 +85,8 @@ impl SharedTip {
         !self.marks.lock().is_empty()
     }
 
-    fn take_marks(&self) -> Vec<UseMark> {
+    /// Takes slots whose use is to be written down, and their marks.
+    fn take_marks(&self) -> (Vec<u32>, Vec<UseMark>) {
         let slots: Vec<u32> = {
             let mut marks = self.marks.lock();
             let taken: Vec<u32> = marks.iter().copied().take(MARKS_MAX).collect();
@@ -95,10 +96,16 @@ impl SharedTip {
             taken
         };
         if slots.is_empty() {
-            return Vec::new();
+            return (slots, Vec::new());
         }
         let tip = self.tip.read();
-        slots.into_iter().filter_map(|slot| tip.live.use_mark_at(slot)).collect()
+        let marks = slots.iter().filter_map(|slot| tip.live.use_mark_at(*slot)).collect();
+        (slots, marks)
+    }
+
+    /// Puts back what could not be written down.
+    fn return_marks(&self, slots: Vec<u32>) {
+        self.marks.lock().extend(slots);
     }
 }
 
@@ -244,6 +251,14 @@ struct Accepted {
     time: Timestamp,
 }
 
+/// A batch before its commit.
+struct Judged {
+    accepted: Vec<Accepted>,
+    /// Commands that are not in the batch because of one that is, and what they hear once that is recorded.
+    waiting: Vec<(Job, Verdict)>,
+    batch: Batch,
+}
+
 impl Worker {
     async fn run(mut self, mut jobs: mpsc::Receiver<Message>) {
         let mut messages = Vec::new();
@@ -281,8 +296,8 @@ impl Worker {
     }
 
     async fn commit(&self, jobs: Vec<Job>) {
-        let marks = self.tip.take_marks();
-        let (accepted, batch) = self.judge(jobs, marks);
+        let (slots, marks) = self.tip.take_marks();
+        let Judged { accepted, waiting, batch } = self.judge(jobs, marks);
         if batch.rows.is_empty() && batch.marks.is_empty() {
             return;
         }
@@ -298,39 +313,49 @@ impl Worker {
                     let recording = Recording { first, last, time: item.time };
                     item.job.answer(Ok(Verdict::Recorded(recording)));
                 }
+                for (job, verdict) in waiting {
+                    job.answer(Ok(verdict));
+                }
             }
             Err(error) => {
                 self.healthy.store(false, Ordering::Relaxed);
                 tracing::error!(error = &error as &dyn std::error::Error, "a commit failed");
+                self.tip.return_marks(slots);
                 let moved = matches!(error, LogError::Behind { .. });
                 if moved {
                     self.catch_up().await;
                 }
-                for item in accepted {
+                for job in accepted.into_iter().map(|a| a.job).chain(waiting.into_iter().map(|(job, _)| job))
+                {
                     let answer = if moved { Ok(Verdict::Stale) } else { Err(CommitError::Unavailable) };
-                    item.job.answer(answer);
+                    job.answer(answer);
                 }
             }
         }
     }
 
-    /// Gives every job its place in the batch, or its verdict at once.
-    fn judge(&self, jobs: Vec<Job>, marks: Vec<UseMark>) -> (Vec<Accepted>, Batch) {
+    /// Gives every job its place in the batch, or its verdict: at once where that follows from what is recorded,
+    /// after the commit where it follows from a job before it in the batch.
+    fn judge(&self, jobs: Vec<Job>, marks: Vec<UseMark>) -> Judged {
         let shared = self.tip.tip.read();
         let mut batch = Batch { at: shared.live.next_position(), marks, ..Batch::default() };
         let mut time = shared.live.last_time();
         let mut sequences: HashMap<StreamId, Sequence> = HashMap::new();
         let mut claims: HashMap<[u8; 32], (Claim, Position)> = HashMap::new();
         let mut accepted = Vec::with_capacity(jobs.len());
+        let mut waiting = Vec::new();
         for mut job in jobs {
             let now = time.max(job.append.decided_at);
-            if let Some(claim) = &job.append.claim {
-                let earlier = match claims.get(&claim.key.0) {
-                    Some((used, position)) => Some((used.fingerprint == claim.fingerprint, *position)),
-                    None => shared.replays.find(claim, now).map(|c| (c.same_request(claim), c.position)),
+            if let Some(claim) = job.append.claim {
+                let verdict = |same, position| {
+                    if same { Verdict::AlreadyRecorded(position) } else { Verdict::KeyReused }
                 };
-                if let Some((same, position)) = earlier {
-                    let verdict = if same { Verdict::AlreadyRecorded(position) } else { Verdict::KeyReused };
+                if let Some((used, position)) = claims.get(&claim.key.0) {
+                    waiting.push((job, verdict(used.fingerprint == claim.fingerprint, *position)));
+                    continue;
+                }
+                if let Some(earlier) = shared.replays.find(&claim, now) {
+                    let verdict = verdict(earlier.same_request(&claim), earlier.position);
                     job.answer(Ok(verdict));
                     continue;
                 }
@@ -344,7 +369,11 @@ impl Worker {
             let at =
                 |stream: &StreamId| sequences.get(stream).copied().or_else(|| shared.live.sequence(stream));
             if job.append.expected.iter().any(|(stream, expected)| at(stream) != *expected) {
-                job.answer(Ok(Verdict::Stale));
+                if job.append.expected.iter().any(|(stream, _)| sequences.contains_key(stream)) {
+                    waiting.push((job, Verdict::Stale));
+                } else {
+                    job.answer(Ok(Verdict::Stale));
+                }
                 continue;
             }
             time = now;
@@ -365,7 +394,7 @@ impl Worker {
             batch.shred.extend_from_slice(&job.append.shred);
             accepted.push(Accepted { job, first, sequences: numbers, time });
         }
-        (accepted, batch)
+        Judged { accepted, waiting, batch }
     }
 
     /// Writes the batch, and settles a doubtful outcome by looking.

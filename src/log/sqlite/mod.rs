@@ -183,12 +183,9 @@ impl SqliteLog {
             }
             query.execute(&mut *transaction).await?;
         }
-        for part in &batch.shred {
-            let columns = columns_of(part.part);
-            let sets: Vec<_> = columns.iter().map(|c| format!("{c} = NULL")).collect();
-            let sql = format!("UPDATE sealed SET {} WHERE position = ?", sets.join(", "));
-            sqlx::query(&sql).bind(part.position.0 as i64).execute(&mut *transaction).await?;
-        }
+        let mut arguments = SqliteArguments::default();
+        bind_extras(&mut arguments, batch)?;
+        sqlx::query_with(statements::EXTRAS, arguments).execute(&mut *transaction).await?;
         transaction.commit().await
     }
 }
@@ -203,21 +200,17 @@ fn make_private_folder(folder: &Path) -> Result<(), LogError> {
         .map_err(|e| LogError::Unavailable(format!("can't make {}: {e}", folder.display()).into()))
 }
 
+async fn leaf_at(connection: &mut SqliteConnection, at: Position) -> Result<Option<Vec<u8>>, sqlx::Error> {
+    let leaf = sqlx::query_scalar("SELECT leaf FROM events WHERE position = ?").bind(at.0 as i64);
+    leaf.fetch_optional(connection).await
+}
+
 async fn next_position(connection: &mut SqliteConnection) -> Result<Position, LogError> {
     let next: i64 = sqlx::query_scalar("SELECT coalesce(max(position), -1) + 1 FROM events")
         .fetch_one(connection)
         .await
         .map_err(LogError::unavailable)?;
     Ok(Position(next as u64))
-}
-
-fn columns_of(part: SealedPart) -> &'static [&'static str] {
-    match part {
-        SealedPart::Digest => &["digest"],
-        SealedPart::Secret => &["secret", "secret_key"],
-        SealedPart::Answer => &["answer", "answer_key"],
-        SealedPart::Details => &["details", "details_key"],
-    }
 }
 
 fn bind_rows(
@@ -298,16 +291,27 @@ impl EventLog for SqliteLog {
             // Which of the statements failed is unknown, and so whether the last one, COMMIT, was reached.
             // The file knows: the rows are all there or none is.
             let _ = writer.execute("ROLLBACK").await;
-            return match next_position(&mut writer).await {
-                Ok(now) if now == end && !batch.rows.is_empty() => {
+            let Ok(now) = next_position(&mut writer).await else {
+                return Err(LogError::Indeterminate(error.into()));
+            };
+            if now == next {
+                return Err(LogError::unavailable(error));
+            }
+            let Ok(stored) = leaf_at(&mut writer, next).await else {
+                return Err(LogError::Indeterminate(error.into()));
+            };
+            let ours = batch.rows.first().map(|row| &row.leaf);
+            return match stored {
+                Some(stored) if now == end && Some(&stored) == ours => {
                     self.next.store(end.0, Ordering::Release);
                     Ok(())
                 }
-                Ok(now) if now == next => Err(LogError::unavailable(error)),
-                Ok(now) => {
-                    Err(LogError::Corrupt(format!("{now} events where {next} or {end} were expected")))
+                // Something that does not take the lock has written here.
+                Some(stored) if Some(&stored) != ours => {
+                    self.next.store(now.0, Ordering::Release);
+                    Err(LogError::Behind { next: now })
                 }
-                Err(_) => Err(LogError::Indeterminate(error.into())),
+                _ => Err(LogError::Corrupt(format!("{now} events where {next} or {end} were expected"))),
             };
         }
         self.next.store(end.0, Ordering::Release);
@@ -329,7 +333,7 @@ impl EventLog for SqliteLog {
     async fn read(&self, from: Position, limit: usize) -> Result<Page, LogError> {
         // One row for the whole page: handing rows over one by one costs more than reading them. A leaf has
         // no line feed, since JSON escapes it inside strings.
-        const PAGE: &str = "SELECT count(*), min(position), group_concat(leaf, char(10)), \
+        const PAGE: &str = "SELECT count(*), min(position), max(position), group_concat(leaf, char(10)), \
             group_concat(coalesce(hex(digest), ''), ',') FROM ( \
             SELECT e.position, CAST(e.leaf AS TEXT) AS leaf, s.digest FROM events e \
             LEFT JOIN sealed s ON s.position = e.position WHERE e.position >= ? ORDER BY e.position LIMIT ?)";
@@ -342,11 +346,13 @@ impl EventLog for SqliteLog {
         let page = || -> Result<_, sqlx::Error> {
             let count: i64 = row.try_get(0)?;
             let first: Option<i64> = row.try_get(1)?;
-            let leaves: Option<&str> = row.try_get(2)?;
-            let digests: Option<&str> = row.try_get(3)?;
-            Ok((count as usize, first, leaves.unwrap_or_default(), digests.unwrap_or_default()))
+            let last: Option<i64> = row.try_get(2)?;
+            let leaves: Option<&str> = row.try_get(3)?;
+            let digests: Option<&str> = row.try_get(4)?;
+            let ends = first.zip(last);
+            Ok((count as usize, ends, leaves.unwrap_or_default(), digests.unwrap_or_default()))
         };
-        let (count, first, leaves, digests) = page().map_err(LogError::unavailable)?;
+        let (count, ends, leaves, digests) = page().map_err(LogError::unavailable)?;
         if count == 0 {
             return Ok(Page { first: from, leaves: Vec::new() });
         }
@@ -355,7 +361,8 @@ impl EventLog for SqliteLog {
             .zip(digests.split(','))
             .map(|(leaf, digest)| (leaf.as_bytes().to_vec(), unhex(digest)))
             .collect();
-        if first != Some(from.0 as i64) || pairs.len() != count {
+        let dense = (from.0 as i64, from.0 as i64 + count as i64 - 1);
+        if ends != Some(dense) || pairs.len() != count {
             return Err(LogError::Corrupt(format!("the events from position {from} on are not dense")));
         }
         Ok(Page { first: from, leaves: pairs })

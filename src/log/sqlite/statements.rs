@@ -19,8 +19,7 @@ pub fn size_for(rows: usize) -> usize {
 /// The number of a part's column among those of `sealed`.
 const SEALED_COLUMNS: &str = "position, digest, secret, secret_key, answer, answer_key, details, details_key";
 
-/// Inserts `size` rows and commits. With `extras`, three lists in JSON follow the rows: positions of answers and of
-/// secrets to destroy, and use marks.
+/// Inserts `size` rows and commits. With `extras`, the lists of [`EXTRAS`] follow the rows.
 pub fn append(size: usize, extras: bool) -> &'static str {
     static TEXTS: OnceLock<Vec<[String; 2]>> = OnceLock::new();
     let texts =
@@ -43,21 +42,19 @@ fn text(size: usize, extras: bool) -> String {
         values(size, 8),
     );
     if extras {
-        for columns in ["digest = NULL", "secret = NULL, secret_key = NULL"]
-            .into_iter()
-            .chain(["answer = NULL, answer_key = NULL", "details = NULL, details_key = NULL"])
-        {
-            sql.push_str("UPDATE sealed SET ");
-            sql.push_str(columns);
-            sql.push_str(" WHERE position IN (SELECT value FROM json_each(?));");
-        }
-        sql.push_str(
-            "INSERT INTO secret_use (credential, version, first_used, last_used) \
-             SELECT unhex(value->>0), value->>1, value->>2, value->>3 FROM json_each(?) WHERE true \
-             ON CONFLICT (credential) DO UPDATE SET version = excluded.version, \
-             first_used = excluded.first_used, last_used = excluded.last_used;",
-        );
+        sql.push_str(EXTRAS);
     }
     sql.push_str("COMMIT");
     sql
 }
+
+/// Destroys parts and notes uses: lists in JSON of positions of digests, secrets, answers and details, and of marks.
+pub const EXTRAS: &str = "\
+    UPDATE sealed SET digest = NULL WHERE position IN (SELECT value FROM json_each(?));\
+    UPDATE sealed SET secret = NULL, secret_key = NULL WHERE position IN (SELECT value FROM json_each(?));\
+    UPDATE sealed SET answer = NULL, answer_key = NULL WHERE position IN (SELECT value FROM json_each(?));\
+    UPDATE sealed SET details = NULL, details_key = NULL WHERE position IN (SELECT value FROM json_each(?));\
+    INSERT INTO secret_use (credential, version, first_used, last_used) \
+    SELECT unhex(value->>0), value->>1, value->>2, value->>3 FROM json_each(?) WHERE true \
+    ON CONFLICT (credential) DO UPDATE SET version = excluded.version, \
+    first_used = excluded.first_used, last_used = excluded.last_used;";
