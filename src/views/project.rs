@@ -75,6 +75,9 @@ impl Views {
     /// Folds what is recorded and not folded yet. `progress` is told the next position after each page.
     pub async fn catch_up(&self, mut progress: impl FnMut(Position)) -> Result<(), LogError> {
         loop {
+            // Held from reading to writing: two who fold at once, or one who clears, would fold events twice or
+            // leave a gap.
+            let mut writer = self.writer.lock().await;
             let from = self.projected();
             let page = self.log.read(from, PAGE).await?;
             if page.leaves.is_empty() {
@@ -89,7 +92,7 @@ impl Views {
             }
             rows.audit.sort_unstable();
             let shredded = self.versions_at(&rows.shredded).await?;
-            self.write(&rows, &shredded, next).await.map_err(LogError::unavailable)?;
+            write(&mut writer, &rows, &shredded, next).await.map_err(LogError::unavailable)?;
             self.projected.send_replace(next);
             progress(next);
         }
@@ -109,72 +112,71 @@ impl Views {
         }
         Ok(versions)
     }
+}
 
-    async fn write(
-        &self,
-        rows: &Rows,
-        shredded: &[(CredentialId, u32)],
-        next: Position,
-    ) -> Result<(), sqlx::Error> {
-        let mut writer = self.writer.lock().await;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-        insert(&mut transaction, "INSERT INTO audit VALUES", 3, &rows.audit, |row, arguments| {
-            arguments.add(row.0)?;
-            arguments.add(row.1.clone())?;
-            arguments.add(row.2)
-        })
-        .await?;
-        insert(
-            &mut transaction,
-            "INSERT INTO credentials (position, id, workspace, kind, parent, revoked) VALUES",
-            6,
-            &rows.issued,
-            |(position, id, workspace, kind, parent), arguments| {
-                arguments.add(*position)?;
-                arguments.add(id.0.as_bytes().to_vec())?;
-                arguments.add(workspace.0.as_bytes().to_vec())?;
-                arguments.add(*kind)?;
-                arguments.add(parent.map(|p| p.0.as_bytes().to_vec()))?;
-                arguments.add(-1i64)
-            },
-        )
-        .await?;
-        for (id, position) in &rows.revoked {
-            sqlx::query("UPDATE credentials SET revoked = ? WHERE id = ?")
-                .bind(position)
-                .bind(id.0.as_bytes().as_slice())
-                .execute(&mut *transaction)
-                .await?;
-        }
-        insert(
-            &mut transaction,
-            "INSERT OR IGNORE INTO ended_versions VALUES",
-            4,
-            &rows.ended,
-            |(workspace, ended, credential, version), arguments| {
-                arguments.add(workspace.0.as_bytes().to_vec())?;
-                arguments.add(*ended)?;
-                arguments.add(credential.0.as_bytes().to_vec())?;
-                arguments.add(*version)
-            },
-        )
-        .await?;
-        for (credential, version) in shredded {
-            sqlx::query("DELETE FROM ended_versions WHERE credential = ? AND version = ?")
-                .bind(credential.0.as_bytes().as_slice())
-                .bind(version)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        sqlx::query(
-            "INSERT INTO checkpoint VALUES ('views', ?) \
-             ON CONFLICT (name) DO UPDATE SET position = excluded.position",
-        )
-        .bind(next.0 as i64)
-        .execute(&mut *transaction)
-        .await?;
-        transaction.commit().await
+async fn write(
+    writer: &mut SqliteConnection,
+    rows: &Rows,
+    shredded: &[(CredentialId, u32)],
+    next: Position,
+) -> Result<(), sqlx::Error> {
+    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+    insert(&mut transaction, "INSERT INTO audit VALUES", 3, &rows.audit, |row, arguments| {
+        arguments.add(row.0)?;
+        arguments.add(row.1.clone())?;
+        arguments.add(row.2)
+    })
+    .await?;
+    insert(
+        &mut transaction,
+        "INSERT INTO credentials (position, id, workspace, kind, parent, revoked) VALUES",
+        6,
+        &rows.issued,
+        |(position, id, workspace, kind, parent), arguments| {
+            arguments.add(*position)?;
+            arguments.add(id.0.as_bytes().to_vec())?;
+            arguments.add(workspace.0.as_bytes().to_vec())?;
+            arguments.add(*kind)?;
+            arguments.add(parent.map(|p| p.0.as_bytes().to_vec()))?;
+            arguments.add(-1i64)
+        },
+    )
+    .await?;
+    for (id, position) in &rows.revoked {
+        sqlx::query("UPDATE credentials SET revoked = ? WHERE id = ?")
+            .bind(position)
+            .bind(id.0.as_bytes().as_slice())
+            .execute(&mut *transaction)
+            .await?;
     }
+    insert(
+        &mut transaction,
+        "INSERT OR IGNORE INTO ended_versions VALUES",
+        4,
+        &rows.ended,
+        |(workspace, ended, credential, version), arguments| {
+            arguments.add(workspace.0.as_bytes().to_vec())?;
+            arguments.add(*ended)?;
+            arguments.add(credential.0.as_bytes().to_vec())?;
+            arguments.add(*version)
+        },
+    )
+    .await?;
+    for (credential, version) in shredded {
+        sqlx::query("DELETE FROM ended_versions WHERE credential = ? AND version = ?")
+            .bind(credential.0.as_bytes().as_slice())
+            .bind(version)
+            .execute(&mut *transaction)
+            .await?;
+    }
+    sqlx::query(
+        "INSERT INTO checkpoint VALUES ('views', ?) \
+         ON CONFLICT (name) DO UPDATE SET position = excluded.position",
+    )
+    .bind(next.0 as i64)
+    .execute(&mut *transaction)
+    .await?;
+    transaction.commit().await
 }
 
 /// Inserts rows, many to a statement.
