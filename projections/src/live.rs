@@ -217,9 +217,7 @@ impl Live {
                 flags,
             });
             *self.counts.entry((workspace, e.kind)).or_default() += 1;
-            if e.secret.sealed.is_some() {
-                self.sealed.entry(index).or_default().push((e.secret.version, fact.position));
-            }
+            self.keep_sealed(index, event, fact.position);
             return;
         }
         let Some(index) = self.slab.find(id) else { return };
@@ -258,12 +256,7 @@ impl Live {
                 *count = count.saturating_sub(1);
             }
         }
-        if let Some(secret) = event.secret().filter(|s| s.sealed.is_some()) {
-            let sealed = self.sealed.entry(index).or_default();
-            if !sealed.contains(&(secret.version, fact.position)) {
-                sealed.push((secret.version, fact.position));
-            }
-        }
+        self.keep_sealed(index, event, fact.position);
         for part in event.shredded().iter().filter(|p| p.part == SealedPart::Secret) {
             if let Some(sealed) = self.sealed.get_mut(&index) {
                 sealed.retain(|(_, position)| *position != part.position);
@@ -271,6 +264,15 @@ impl Live {
                     self.sealed.remove(&index);
                 }
             }
+        }
+    }
+
+    /// Notes where the sealed secret of a new version is; a snapshot may know it before its record does.
+    fn keep_sealed(&mut self, index: u32, event: &CredentialEvent, position: Position) {
+        let Some(secret) = event.secret().filter(|s| s.sealed.is_some()) else { return };
+        let sealed = self.sealed.entry(index).or_default();
+        if !sealed.contains(&(secret.version, position)) {
+            sealed.push((secret.version, position));
         }
     }
 
@@ -464,11 +466,21 @@ impl Live {
         }
     }
 
-    /// Writes the records from `first` on, at most `count`, for a snapshot. How many it wrote.
+    /// Writes the records from `first` on, at most `count`, for a snapshot. How many it wrote. The versions beside
+    /// the active one go with their record: a digest that came before the snapshot began is in no later event.
     pub fn encode_slots(&self, first: usize, count: usize, out: &mut Vec<u8>) -> usize {
         let end = self.slab.len().min(first + count);
         for index in first..end {
-            self.slab.get(index as u32).encode(out);
+            let index = index as u32;
+            let slot = self.slab.get(index);
+            slot.encode(out);
+            for beside in [self.retiring_of(slot, index), self.prepared_of(slot, index)].into_iter().flatten()
+            {
+                out.extend_from_slice(&beside.version.to_le_bytes());
+                out.extend_from_slice(&beside.until.micros().to_le_bytes());
+                out.extend_from_slice(&beside.digest);
+                out.extend_from_slice(&beside.grace_seconds.to_le_bytes());
+            }
         }
         end.saturating_sub(first)
     }
@@ -493,17 +505,6 @@ impl Live {
                 out.extend_from_slice(&seconds.to_le_bytes());
             }
             out.push(u8::from(policy.rotate_requires_secret));
-        }
-        for beside in [&self.retiring, &self.prepared] {
-            let sorted: BTreeMap<_, _> = beside.iter().collect();
-            number(sorted.len(), out);
-            for (index, b) in sorted {
-                out.extend_from_slice(&index.to_le_bytes());
-                out.extend_from_slice(&b.version.to_le_bytes());
-                out.extend_from_slice(&b.until.micros().to_le_bytes());
-                out.extend_from_slice(&b.digest);
-                out.extend_from_slice(&b.grace_seconds.to_le_bytes());
-            }
         }
         let sealed: BTreeMap<_, _> = self.sealed.iter().collect();
         number(sealed.len(), out);
@@ -547,6 +548,21 @@ impl Live {
             }
             for _ in 0..count {
                 let slot = Slot::decode(input)?;
+                let index = live.slab.len() as u32;
+                for (flag, due) in [(HAS_RETIRING, Due::Expiry), (HAS_PREPARED, Due::Deadline)] {
+                    if slot.flags & flag == 0 {
+                        continue;
+                    }
+                    let beside = Beside {
+                        version: input.u32()?,
+                        until: Timestamp::from_micros(input.i64()?),
+                        digest: input.array()?,
+                        grace_seconds: input.u64()?,
+                    };
+                    let besides = if due == Due::Expiry { &mut live.retiring } else { &mut live.prepared };
+                    besides.insert(index, beside);
+                    live.due.insert((beside.until, index), due);
+                }
                 if slot.status == Status::Active {
                     *live.counts.entry((slot.workspace, slot.kind)).or_default() += 1;
                 }
@@ -570,24 +586,6 @@ impl Live {
             };
             live.workspaces.push((id, Workspace { opened_at, policy }, sequence));
             live.workspace_index.insert(id, index as u32);
-        }
-        for prepared in [false, true] {
-            for _ in 0..input.u64()? {
-                let index = input.u32()?;
-                let beside = Beside {
-                    version: input.u32()?,
-                    until: Timestamp::from_micros(input.i64()?),
-                    digest: input.array()?,
-                    grace_seconds: input.u64()?,
-                };
-                let (map, due) = if prepared {
-                    (&mut live.prepared, Due::Deadline)
-                } else {
-                    (&mut live.retiring, Due::Expiry)
-                };
-                map.insert(index, beside);
-                live.due.insert((beside.until, index), due);
-            }
         }
         for _ in 0..input.u64()? {
             let index = input.u32()?;

@@ -1,0 +1,582 @@
+//! What holds for every fold, whatever has happened: histories are made by letting workspaces and credentials
+//! decide on random commands, as the service does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use rota_aggregates::authority::{Actor, Dialect, Proof, ProofKind, Role};
+use rota_aggregates::credential::{
+    CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand,
+    DescribeCredential, ExpireOldSecret, ExpiryCause, IssueCredential, Kind, PrepareRotation,
+    RevokeCredential, RevokeSecret, RotateSecret, SecretRef,
+};
+use rota_aggregates::ids::Hash;
+use rota_aggregates::observation::{OldSecretUsed, PartRef, SealedPart, SealedPartsShredded};
+use rota_aggregates::record::{Claim, Context, Record, SealedHashes};
+use rota_aggregates::secret::{Mode, RANDOM_BYTES, SecretShape, generate};
+use rota_aggregates::workspace::{Policy, Workspace, WorkspaceCommand};
+use rota_aggregates::{
+    CredentialId, Event, EventId, Position, RequestId, Sequence, StreamId, Timestamp, WorkspaceId,
+};
+use rota_projections::codec::Reader;
+use rota_projections::credential::CredentialView;
+use rota_projections::live::Live;
+use rota_projections::replay_index::{CLAIM_SECONDS, ReplayIndex};
+use rota_projections::{Details, Recorded};
+use uuid::Uuid;
+
+/// A command before it is known what it meets.
+#[derive(Clone, Debug)]
+struct Step {
+    /// What is asked.
+    command: u8,
+    /// Of whom: one of those that there are.
+    target: u8,
+    /// Seconds since the step before.
+    later: u32,
+    /// A grace period or a deadline, of a few sizes.
+    seconds: u8,
+    /// Which idempotency key is claimed, if one is.
+    key: Option<u8>,
+}
+
+fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
+    let later = prop_oneof![4 => 0u32..3, 3 => 3u32..200, 1 => 3_000u32..200_000];
+    let key = prop_oneof![2 => Just(None), 3 => (0u8..12).prop_map(Some)];
+    let step = (any::<u8>(), any::<u8>(), later, any::<u8>(), key)
+        .prop_map(|(command, target, later, seconds, key)| Step { command, target, later, seconds, key });
+    prop::collection::vec(step, 1..count)
+}
+
+/// Makes a history: decides, and records as the committer does.
+struct Writer {
+    history: Vec<Recorded>,
+    now: Timestamp,
+    sequences: BTreeMap<StreamId, u32>,
+    workspaces: Vec<(WorkspaceId, Workspace)>,
+    credentials: Vec<Credential>,
+    /// What is kept sealed, found by folding, as the service finds it.
+    live: Live,
+    replays: ReplayIndex,
+}
+
+fn number(n: u128) -> Uuid {
+    Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000 | n)
+}
+
+impl Writer {
+    fn new() -> Self {
+        Self {
+            history: Vec::new(),
+            now: Timestamp::from_micros(1_790_000_000_000_000),
+            sequences: BTreeMap::new(),
+            workspaces: Vec::new(),
+            credentials: Vec::new(),
+            live: Live::default(),
+            replays: ReplayIndex::default(),
+        }
+    }
+
+    fn record(
+        &mut self,
+        stream: StreamId,
+        workspace: WorkspaceId,
+        event: Event,
+        claim: Option<Claim>,
+        id: EventId,
+    ) {
+        let position = Position(self.history.len() as u64);
+        let sequence = self.sequences.entry(stream).or_default();
+        *sequence += 1;
+        let digest = match &event {
+            Event::Credential(e) => e.secret().map(|s| s.digest.0),
+            _ => None,
+        };
+        // An answer goes along with most named requests, and not with all.
+        let answer = claim.filter(|c| c.key.0[0] % 4 != 0).map(|c| c.fingerprint);
+        let record = Record {
+            time: self.now,
+            sequence: Sequence(*sequence),
+            id,
+            stream,
+            context: Context {
+                workspace,
+                actor: Actor::OPERATOR,
+                dialect: Dialect::Native,
+                proof: Proof::OPERATOR,
+                request: RequestId(number(position.0.into())),
+                causation: Uuid::nil(),
+                correlation: Uuid::nil(),
+            },
+            claim,
+            sealed: SealedHashes { answer, details: None },
+            event,
+        };
+        let details = Details { name: Some(format!("name {position}")), ..Details::default() };
+        let recorded = Recorded { position, record, digest, details: Some(details) };
+        self.live.apply(&recorded.fact());
+        self.replays.apply(&recorded.fact());
+        self.history.push(recorded);
+    }
+
+    fn next_id(&self) -> EventId {
+        EventId(number(self.history.len() as u128 + 1))
+    }
+
+    fn secret(&self, kind: Kind, version: u32) -> SecretRef {
+        let salt = self.history.len() as u8;
+        let mut digest = [salt; 32];
+        digest[..4].copy_from_slice(&(self.history.len() as u32 + 1).to_le_bytes());
+        SecretRef {
+            version,
+            hint: format!("{:04}", self.history.len() % 10_000),
+            digest: Hash(digest),
+            sealed: kind.recoverable().then_some(Hash([salt; 32])),
+        }
+    }
+
+    fn claim(&self, step: &Step) -> Option<Claim> {
+        let key = step.key?;
+        let claim = Claim { key: Hash([key; 32]), fingerprint: Hash([step.command; 32]) };
+        // The committer lets no key be claimed while it is spent.
+        self.replays.find(&claim, self.now).is_none().then_some(claim)
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.now = self.now.plus_seconds(step.later.into());
+        if self.workspaces.is_empty() || step.command % 32 == 0 {
+            return self.open_workspace();
+        }
+        if self.credentials.is_empty() || step.command % 16 == 1 {
+            return self.issue(step);
+        }
+        match step.command % 16 {
+            2 if step.target % 4 == 0 => self.set_policy(step),
+            3 => self.use_old_secret(step),
+            4 => self.shred(step),
+            _ => self.change(step),
+        }
+    }
+
+    fn open_workspace(&mut self) {
+        let id = WorkspaceId(number(1_000_000 + self.workspaces.len() as u128));
+        let mut state = Workspace::default();
+        for event in state.decide(&WorkspaceCommand::OpenWorkspace { now: self.now }).unwrap() {
+            state.evolve(&event);
+            self.record(StreamId::workspace(id), id, event.into(), None, self.next_id());
+        }
+        self.workspaces.push((id, state));
+    }
+
+    fn set_policy(&mut self, step: &Step) {
+        let index = usize::from(step.target) % self.workspaces.len();
+        let (id, mut state) = self.workspaces[index];
+        let seconds = u64::from(step.seconds);
+        let policy = Policy {
+            max_secret_age_days: (step.seconds % 2 == 0).then_some(90),
+            default_grace_seconds: seconds,
+            digest_retention_days: step.seconds.into(),
+            ..Policy::default()
+        };
+        for event in state.decide(&WorkspaceCommand::SetPolicy { policy, now: self.now }).unwrap() {
+            state.evolve(&event);
+            self.record(StreamId::workspace(id), id, event.into(), None, self.next_id());
+        }
+        self.workspaces[index].1 = state;
+    }
+
+    fn issue(&mut self, step: &Step) {
+        let (workspace, _) = self.workspaces[usize::from(step.target) % self.workspaces.len()];
+        let id = CredentialId(number(2_000_000 + self.credentials.len() as u128));
+        let kind = Kind::ALL[usize::from(step.seconds) % Kind::ALL.len()];
+        let mode = (kind == Kind::WorkspaceKey).then_some(Mode::Test);
+        let shape = match kind {
+            Kind::Client => SecretShape::Client,
+            Kind::Exchange => SecretShape::Exchange,
+            Kind::Signing => SecretShape::Signing,
+            Kind::WorkspaceKey => SecretShape::WorkspaceKey(Mode::Test),
+            Kind::Webhook => SecretShape::Webhook,
+        };
+        let mut random = [0x5a; RANDOM_BYTES];
+        for (at, byte) in random.iter_mut().enumerate() {
+            *byte = (self.credentials.len() * 37 + at * 11 + 1) as u8;
+        }
+        let command = CredentialCommand::Issue(IssueCredential {
+            credential: id,
+            workspace,
+            kind,
+            public_id: generate(shape, &random).public_id,
+            roles: [Role::Rotator].into_iter().collect(),
+            mode,
+            parent: None,
+            secret: self.secret(kind, 1),
+            proof: Proof::OPERATOR,
+            now: self.now,
+        });
+        self.credentials.push(Credential { id, workspace, ..Credential::default() });
+        let index = self.credentials.len() - 1;
+        let mut fresh = Credential::default();
+        self.carry_out(index, &mut fresh, command, self.claim(step));
+        self.credentials[index] = fresh;
+    }
+
+    fn carry_out(
+        &mut self,
+        index: usize,
+        state: &mut Credential,
+        command: CredentialCommand,
+        claim: Option<Claim>,
+    ) {
+        let (id, workspace) = (self.credentials[index].id, self.credentials[index].workspace);
+        // A refusal is as good as anything: it changes nothing.
+        let Ok(events) = state.decide(command) else { return };
+        for (offset, event) in events.into_iter().enumerate() {
+            state.evolve(&event);
+            let claim = claim.filter(|_| offset == 0);
+            self.record(StreamId::credential(id), workspace, event.into(), claim, self.next_id());
+        }
+    }
+
+    fn change(&mut self, step: &Step) {
+        let index = usize::from(step.target) % self.credentials.len();
+        let mut state = self.credentials[index];
+        let now = self.now;
+        let mut sealed = self.live.sealed_secrets(state.id);
+        sealed.answers = self.replays.answers_of(state.id).to_vec();
+        let (proof, policy) = (Proof::OPERATOR, self.live.policy(state.workspace));
+        let secret = self.secret(state.kind, state.last_version + 1);
+        let means = state.active;
+        let seconds = Some([0, 1, 60, 100_000][usize::from(step.seconds) % 4]);
+        let command = match step.command % 16 {
+            2 => CredentialCommand::Describe(DescribeCredential { changed: vec!["name".into()], proof, now }),
+            5..=7 => CredentialCommand::Rotate(RotateSecret {
+                secret,
+                means,
+                grace_seconds: seconds,
+                compromised: step.seconds % 8 == 4,
+                proof,
+                policy,
+                sealed,
+                now,
+            }),
+            8 | 9 => CredentialCommand::Prepare(PrepareRotation {
+                secret,
+                means,
+                grace_seconds: seconds,
+                deadline_seconds: Some([1, 60, 3_600, 100_000][usize::from(step.seconds / 4) % 4]),
+                proof,
+                policy,
+                sealed,
+                now,
+            }),
+            10 | 11 => CredentialCommand::Commit(CommitRotation {
+                means: None,
+                cause: if step.seconds % 2 == 0 { CommitCause::Call } else { CommitCause::FirstUse },
+                proof: Proof::of(ProofKind::WorkspaceKey, state.id, 1, false),
+                policy,
+                sealed,
+                now,
+            }),
+            12 => CredentialCommand::Cancel(CancelRotation {
+                means: None,
+                cause: CancelCause::Call,
+                proof,
+                sealed,
+                now,
+            }),
+            13 => CredentialCommand::ExpireOld(ExpireOldSecret {
+                means: None,
+                cause: if step.seconds % 2 == 0 { ExpiryCause::Due } else { ExpiryCause::EarlyEnd },
+                proof,
+                sealed,
+                now,
+            }),
+            14 => {
+                let version = state.live_versions(now).nth(usize::from(step.seconds) % 2).unwrap_or(1);
+                CredentialCommand::RevokeSecret(RevokeSecret { version, proof, sealed, now })
+            }
+            _ if step.seconds % 4 == 0 => CredentialCommand::Revoke(RevokeCredential { proof, sealed, now }),
+            _ => CredentialCommand::Describe(DescribeCredential {
+                changed: vec!["profile".into()],
+                proof,
+                now,
+            }),
+        };
+        self.carry_out(index, &mut state, command, self.claim(step));
+        self.credentials[index] = state;
+    }
+
+    fn use_old_secret(&mut self, step: &Step) {
+        let state = self.credentials[usize::from(step.target) % self.credentials.len()];
+        let Some(retiring) = state.retiring_at(self.now) else { return };
+        let id = rota_aggregates::observation::old_secret_used_id(state.id, retiring.version, self.now);
+        if self.live.was_observed(id) {
+            return;
+        }
+        let event = OldSecretUsed {
+            credential: state.id,
+            version: retiring.version,
+            at: self.now,
+            expires_at: retiring.expires_at,
+        };
+        let event = Event::Observation(event.into());
+        self.record(StreamId::secret_use(state.id), state.workspace, event, None, id);
+    }
+
+    fn shred(&mut self, step: &Step) {
+        let due = self.replays.answers_due(self.now, 1 + usize::from(step.target) % 3);
+        if due.is_empty() {
+            return;
+        }
+        let (workspace, _) = self.workspaces[0];
+        let parts = due.iter().map(|(p, _)| PartRef { position: *p, part: SealedPart::Answer }).collect();
+        let event = Event::Observation(SealedPartsShredded { parts, at: self.now }.into());
+        self.record(StreamId::shredding(workspace), workspace, event, None, self.next_id());
+    }
+}
+
+fn history(steps: &[Step]) -> Vec<Recorded> {
+    let mut writer = Writer::new();
+    for step in steps {
+        writer.step(step);
+    }
+    writer.history
+}
+
+#[derive(Default)]
+struct Tip {
+    live: Live,
+    replays: ReplayIndex,
+}
+
+impl Tip {
+    fn of(history: &[Recorded]) -> Self {
+        let mut tip = Self::default();
+        tip.take(history);
+        tip
+    }
+
+    fn take(&mut self, history: &[Recorded]) {
+        for recorded in history {
+            self.live.apply(&recorded.fact());
+            self.replays.apply(&recorded.fact());
+        }
+    }
+
+    fn bytes(&self) -> (Vec<u8>, Vec<u8>) {
+        let mut replays = Vec::new();
+        self.replays.encode(&mut replays);
+        (live_bytes(&self.live), replays)
+    }
+}
+
+/// A snapshot's bytes, in portions of three.
+fn slots(live: &Live, out: &mut Vec<u8>) {
+    let mut written = 0;
+    loop {
+        let mut portion = Vec::new();
+        let count = live.encode_slots(written, 3, &mut portion);
+        out.extend_from_slice(&(count as u64).to_le_bytes());
+        out.extend_from_slice(&portion);
+        if count == 0 {
+            return;
+        }
+        written += count;
+    }
+}
+
+fn live_bytes(live: &Live) -> Vec<u8> {
+    let mut out = Vec::new();
+    slots(live, &mut out);
+    live.encode_rest(&mut out);
+    out
+}
+
+/// What the bytes don't show: the tables that are built beside them.
+fn assert_same(found: &Live, expected: &Live, history: &[Recorded]) {
+    assert_eq!(found.next_due(), expected.next_due());
+    let end = Timestamp::from_micros(i64::MAX);
+    assert_eq!(found.due(end, usize::MAX), expected.due(end, usize::MAX));
+    let last = expected.last_time();
+    for stream in history.iter().map(|r| r.record.stream).collect::<BTreeSet<_>>() {
+        assert_eq!(found.sequence(&stream), expected.sequence(&stream), "the sequence of {stream}");
+        let id = CredentialId(stream.id);
+        let (Some(a), Some(b)) = (found.credential(id), expected.credential(id)) else { continue };
+        assert_eq!((a.state, a.public_id, a.roles, a.mode), (b.state, b.public_id, b.roles, b.mode));
+        let by_public = found.by_public_id(&b.public_id).map(|c| c.state.id);
+        assert_eq!(by_public, Some(b.state.id));
+        for now in [last, last.plus_seconds(30), last.plus_seconds(90_000)] {
+            let digests = |live: &Live| live.candidates(&b.public_id, now).map(|c| c.digests);
+            assert_eq!(digests(found), digests(expected), "what opens {stream} at {now}");
+        }
+        assert_eq!(found.sealed_secrets(id).secrets, expected.sealed_secrets(id).secrets);
+        for kind in Kind::ALL {
+            assert_eq!(found.count(b.state.workspace, kind), expected.count(b.state.workspace, kind));
+        }
+    }
+}
+
+fn views(history: &[Recorded]) -> BTreeMap<Uuid, Option<CredentialView>> {
+    let mut views = BTreeMap::new();
+    take_views(&mut views, history);
+    views
+}
+
+fn take_views(views: &mut BTreeMap<Uuid, Option<CredentialView>>, history: &[Recorded]) {
+    for recorded in history {
+        let view = views.entry(recorded.record.stream.id).or_default();
+        CredentialView::step(view, &recorded.fact(), recorded.details.as_ref());
+    }
+}
+
+fn at(history: &[Recorded], share: f64) -> usize {
+    ((history.len() as f64 * share) as usize).min(history.len())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+
+    /// Invariant 7: where a fold stopped does not show in what it folds to.
+    #[test]
+    fn a_prefix_and_the_rest_are_the_whole(steps in steps(160), share in 0.0..1.0f64) {
+        let history = history(&steps);
+        let (prefix, rest) = history.split_at(at(&history, share));
+        let whole = Tip::of(&history);
+        let mut resumed = Tip::of(prefix);
+        resumed.take(rest);
+        prop_assert_eq!(resumed.bytes(), whole.bytes());
+        prop_assert_eq!(&resumed.replays, &whole.replays);
+        assert_same(&resumed.live, &whole.live, &history);
+        let mut resumed = views(prefix);
+        take_views(&mut resumed, rest);
+        prop_assert_eq!(resumed, views(&history));
+    }
+
+    /// An event that comes twice changes nothing, whenever it comes again.
+    #[test]
+    fn twice_is_once_in_the_live_view(steps in steps(80), share in 0.0..1.0f64) {
+        let history = history(&steps);
+        let mut live = Live::default();
+        for (position, recorded) in history.iter().enumerate() {
+            live.apply(&recorded.fact());
+            let before = live_bytes(&live);
+            live.apply(&recorded.fact());
+            let earlier = &history[(position as f64 * share) as usize];
+            live.apply(&earlier.fact());
+            prop_assert_eq!(live_bytes(&live), before, "after {} again", position);
+        }
+        assert_same(&live, &Tip::of(&history).live, &history);
+    }
+
+    /// A snapshot loses nothing: what is read from it is what was written, also after more events.
+    #[test]
+    fn what_is_decoded_encodes_to_the_same_bytes(steps in steps(160), share in 0.0..1.0f64) {
+        let history = history(&steps);
+        let (prefix, rest) = history.split_at(at(&history, share));
+        let written = Tip::of(prefix);
+        let (live, replays) = written.bytes();
+        let (mut live_reader, mut replay_reader) = (Reader(&live), Reader(&replays));
+        let mut read = Tip {
+            live: Live::decode(&mut live_reader).unwrap(),
+            replays: ReplayIndex::decode(&mut replay_reader).unwrap(),
+        };
+        prop_assert!(live_reader.0.is_empty() && replay_reader.0.is_empty(), "every byte was read");
+        prop_assert_eq!(read.bytes(), (live, replays));
+        prop_assert_eq!(&read.replays, &written.replays);
+        assert_same(&read.live, &written.live, prefix);
+        read.take(rest);
+        let whole = Tip::of(&history);
+        prop_assert_eq!(read.bytes(), whole.bytes());
+        prop_assert_eq!(&read.replays, &whole.replays);
+        assert_same(&read.live, &whole.live, &history);
+    }
+
+    /// Bytes that end early are refused, not read as less.
+    #[test]
+    fn a_shortened_snapshot_is_refused(steps in steps(60), share in 0.0..1.0f64) {
+        let history = history(&steps);
+        let (live, replays) = Tip::of(&history).bytes();
+        let cut = |bytes: &[u8]| bytes[..(bytes.len() as f64 * share) as usize].to_vec();
+        prop_assert!(Live::decode(&mut Reader(&cut(&live))).is_none());
+        prop_assert!(ReplayIndex::decode(&mut Reader(&cut(&replays))).is_none());
+    }
+
+    /// A snapshot that is written while events come in, its records at different instants, is the whole once what
+    /// came since it was begun is taken in again.
+    #[test]
+    fn a_snapshot_written_in_between_is_whole(
+        steps in steps(160),
+        shares in prop::collection::vec(0.0..1.0f64, 8),
+    ) {
+        let history = history(&steps);
+        let mut points: Vec<_> = shares.iter().map(|share| at(&history, *share)).collect();
+        points.sort_unstable();
+        let begun = points[0];
+        let mut bytes = Vec::new();
+        let mut tip = Tip::of(&history[..begun]);
+        let (mut folded, mut written) = (begun, 0);
+        for point in &points[1..points.len() - 1] {
+            tip.take(&history[folded..*point]);
+            folded = *point;
+            let mut portion = Vec::new();
+            let count = tip.live.encode_slots(written, 2, &mut portion);
+            if count > 0 {
+                bytes.extend_from_slice(&(count as u64).to_le_bytes());
+                bytes.extend_from_slice(&portion);
+                written += count;
+            }
+        }
+        loop {
+            let mut portion = Vec::new();
+            let count = tip.live.encode_slots(written, 2, &mut portion);
+            bytes.extend_from_slice(&(count as u64).to_le_bytes());
+            bytes.extend_from_slice(&portion);
+            written += count;
+            if count == 0 {
+                break;
+            }
+        }
+        tip.take(&history[folded..points[points.len() - 1]]);
+        tip.live.encode_rest(&mut bytes);
+        tip.replays.encode(&mut bytes);
+
+        let mut reader = Reader(&bytes);
+        let mut read = Tip {
+            live: Live::decode(&mut reader).unwrap(),
+            replays: ReplayIndex::decode(&mut reader).unwrap(),
+        };
+        read.live.resume_at(Position(begun as u64));
+        read.take(&history[begun..]);
+        let whole = Tip::of(&history);
+        prop_assert_eq!(read.bytes(), whole.bytes());
+        prop_assert_eq!(&read.replays, &whole.replays);
+        assert_same(&read.live, &whole.live, &history);
+    }
+}
+
+/// The histories above reach what they are meant to: every event of a credential, and a key that is used afresh.
+#[test]
+fn the_histories_are_eventful() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let mut types = BTreeSet::new();
+    let mut afresh = false;
+    for _ in 0..64 {
+        let steps = steps(160).new_tree(&mut runner).unwrap().current();
+        let mut keys: BTreeMap<[u8; 32], Timestamp> = BTreeMap::new();
+        for recorded in history(&steps) {
+            types.insert(recorded.record.event.type_name());
+            if let Some(claim) = recorded.record.claim
+                && let Some(before) = keys.insert(claim.key.0, recorded.record.time)
+            {
+                assert!(recorded.record.time >= before.plus_seconds(CLAIM_SECONDS));
+                afresh = true;
+            }
+        }
+    }
+    assert!(afresh, "no key was used afresh");
+    let missing: Vec<_> = Event::types().filter(|name| !types.contains(name)).collect();
+    assert_eq!(missing, ["rota.credential.rotation-refused.v1"], "events that never come up");
+}
