@@ -33,12 +33,21 @@ impl Claimed {
     }
 }
 
+/// An answer that is still readable.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Kept {
+    ends_at: Timestamp,
+    credential: Option<CredentialId>,
+    /// The version whose secret is in it; 0 until the event that brings it is taken in.
+    version: u32,
+}
+
 /// The index of used keys.
 #[derive(Debug, Default, PartialEq)]
 pub struct ReplayIndex {
     claims: HashMap<[u8; 16], Claimed>,
     /// Answers that are still readable, in the order in which they end.
-    answers: BTreeMap<Position, (Timestamp, Option<CredentialId>)>,
+    answers: BTreeMap<Position, Kept>,
     by_credential: HashMap<CredentialId, Vec<Position>>,
     /// Claims in the order in which they end.
     ending: BTreeMap<Position, [u8; 16]>,
@@ -55,6 +64,7 @@ impl ReplayIndex {
         for part in shredded.iter().filter(|p| p.part == SealedPart::Answer) {
             self.forget_answer(part.position);
         }
+        self.note_version(fact);
         let Some(claim) = fact.claim else { return };
         let key = half(&claim.key.0);
         let expires_at = fact.time.plus_seconds(CLAIM_SECONDS);
@@ -69,7 +79,8 @@ impl ReplayIndex {
                 Event::Credential(_) => Some(CredentialId(fact.stream.id)),
                 _ => None,
             };
-            self.answers.insert(fact.position, (expires_at, credential));
+            let version = brought(fact).unwrap_or(0);
+            self.answers.insert(fact.position, Kept { ends_at: expires_at, credential, version });
             if let Some(credential) = credential {
                 let positions = self.by_credential.entry(credential).or_default();
                 if !positions.contains(&fact.position) {
@@ -85,20 +96,32 @@ impl ReplayIndex {
         self.claims.get(&half(&claim.key.0)).filter(|claimed| now < claimed.expires_at).copied()
     }
 
-    /// The answers that are kept for a credential.
-    pub fn answers_of(&self, credential: CredentialId) -> &[Position] {
-        self.by_credential.get(&credential).map_or(&[], Vec::as_slice)
+    /// The answers that are kept for a credential, by the version whose secret is in them.
+    pub fn answers_of(&self, credential: CredentialId) -> Vec<(u32, Position)> {
+        let positions = self.by_credential.get(&credential).into_iter().flatten();
+        positions.filter_map(|p| self.answers.get(p).map(|kept| (kept.version, *p))).collect()
+    }
+
+    /// A command's claim is with its first event, its secret may come with a later one.
+    fn note_version(&mut self, fact: &Fact<'_>) {
+        let Some(version) = brought(fact) else { return };
+        let positions = self.by_credential.get(&CredentialId(fact.stream.id));
+        for position in positions.into_iter().flatten() {
+            if let Some(kept) = self.answers.get_mut(position).filter(|kept| kept.version == 0) {
+                kept.version = version;
+            }
+        }
     }
 
     /// The answers whose time is over at `now`, with their credentials, oldest first, at most `limit`.
     pub fn answers_due(&self, now: Timestamp, limit: usize) -> Vec<(Position, Option<CredentialId>)> {
-        let ended = self.answers.iter().take_while(|(_, (expires_at, _))| *expires_at <= now);
-        ended.map(|(position, (_, credential))| (*position, *credential)).take(limit).collect()
+        let ended = self.answers.iter().take_while(|(_, kept)| kept.ends_at <= now);
+        ended.map(|(position, kept)| (*position, kept.credential)).take(limit).collect()
     }
 
     /// When the next answer's time is over.
     pub fn next_answer_due(&self) -> Option<Timestamp> {
-        self.answers.first_key_value().map(|(_, (expires_at, _))| *expires_at)
+        self.answers.first_key_value().map(|(_, kept)| kept.ends_at)
     }
 
     /// How many keys are spent.
@@ -112,7 +135,7 @@ impl ReplayIndex {
     }
 
     fn forget_answer(&mut self, position: Position) {
-        if let Some((_, Some(credential))) = self.answers.remove(&position)
+        if let Some(Kept { credential: Some(credential), .. }) = self.answers.remove(&position)
             && let Some(positions) = self.by_credential.get_mut(&credential)
         {
             positions.retain(|p| *p != position);
@@ -147,11 +170,12 @@ impl ReplayIndex {
             out.extend_from_slice(&claimed.expires_at.micros().to_le_bytes());
         }
         out.extend_from_slice(&(self.answers.len() as u64).to_le_bytes());
-        for (position, (expires_at, credential)) in &self.answers {
+        for (position, kept) in &self.answers {
             out.extend_from_slice(&position.0.to_le_bytes());
-            out.extend_from_slice(&expires_at.micros().to_le_bytes());
-            out.push(u8::from(credential.is_some()));
-            out.extend_from_slice(credential.unwrap_or_default().0.as_bytes());
+            out.extend_from_slice(&kept.ends_at.micros().to_le_bytes());
+            out.push(u8::from(kept.credential.is_some()));
+            out.extend_from_slice(kept.credential.unwrap_or_default().0.as_bytes());
+            out.extend_from_slice(&kept.version.to_le_bytes());
         }
     }
 
@@ -171,12 +195,22 @@ impl ReplayIndex {
             let expires_at = Timestamp::from_micros(input.i64()?);
             let known = input.array::<1>()? == [1];
             let id = CredentialId(uuid::Uuid::from_bytes(input.array()?));
-            index.answers.insert(position, (expires_at, known.then_some(id)));
+            let version = input.u32()?;
+            let kept = Kept { ends_at: expires_at, credential: known.then_some(id), version };
+            index.answers.insert(position, kept);
             if known {
                 index.by_credential.entry(id).or_default().push(position);
             }
         }
         Some(index)
+    }
+}
+
+/// The version whose secret an event brings.
+fn brought(fact: &Fact<'_>) -> Option<u32> {
+    match fact.event {
+        Event::Credential(event) => event.secret().map(|secret| secret.version),
+        _ => None,
     }
 }
 

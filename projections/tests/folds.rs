@@ -242,7 +242,7 @@ impl Writer {
         let mut state = self.credentials[index];
         let now = self.now;
         let mut sealed = self.live.sealed_secrets(state.id);
-        sealed.answers = self.replays.answers_of(state.id).to_vec();
+        sealed.answers = self.replays.answers_of(state.id);
         let (proof, policy) = (Proof::OPERATOR, self.live.policy(state.workspace));
         let secret = self.secret(state.kind, state.last_version + 1);
         let means = state.active;

@@ -116,7 +116,7 @@ impl App {
         let (state, sequence) = tip.live.workspace(workspace).ok_or(Failure::NotFound("workspace"))?;
         expected.push((StreamId::workspace(workspace), Some(sequence)));
         let mut sealed = tip.live.sealed_secrets(id);
-        sealed.answers = tip.replays.answers_of(id).to_vec();
+        sealed.answers = tip.replays.answers_of(id);
         Ok(Subject { live, policy: state.policy, sealed, now, expected, caller })
     }
 

@@ -35,8 +35,8 @@ pub enum CredentialCommand {
 pub struct SealedParts {
     /// Recoverable secrets, by version.
     pub secrets: Vec<(u32, Position)>,
-    /// Answers that are kept for a retry.
-    pub answers: Vec<Position>,
+    /// Answers that are kept for a retry, by the version whose secret is in them.
+    pub answers: Vec<(u32, Position)>,
 }
 
 /// Make a credential.

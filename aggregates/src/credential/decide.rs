@@ -164,7 +164,7 @@ impl Credential {
             return Err(CredentialRefusal::UnknownVersion { version: c.version });
         }
         let mut shredded = secret_parts(&c.sealed, c.version);
-        shredded.extend(answer_parts(&c.sealed));
+        shredded.extend(answer_parts(&c.sealed, |version| version == c.version));
         Ok(vec![SecretRevoked { version: c.version, shredded, at: c.now }.into()])
     }
 
@@ -185,7 +185,7 @@ impl Credential {
                 }
                 let secrets = c.sealed.secrets.iter().map(|(_, position)| secret_part(*position));
                 let shredded = secrets
-                    .chain(answer_parts(&c.sealed))
+                    .chain(answer_parts(&c.sealed, |_| true))
                     .filter(|part| !events.iter().any(|e: &CredentialEvent| e.shredded().contains(part)))
                     .collect();
                 events.push(CredentialRevoked { versions, shredded, at: c.now }.into());
@@ -321,6 +321,10 @@ fn secret_parts(sealed: &SealedParts, version: u32) -> Vec<PartRef> {
     sealed.secrets.iter().filter(|(v, _)| *v == version).map(|(_, position)| secret_part(*position)).collect()
 }
 
-fn answer_parts(sealed: &SealedParts) -> impl Iterator<Item = PartRef> {
-    sealed.answers.iter().map(|position| PartRef { position: *position, part: SealedPart::Answer })
+fn answer_parts(sealed: &SealedParts, of: impl Fn(u32) -> bool) -> impl Iterator<Item = PartRef> {
+    sealed
+        .answers
+        .iter()
+        .filter(move |(version, _)| of(*version))
+        .map(|(_, position)| PartRef { position: *position, part: SealedPart::Answer })
 }

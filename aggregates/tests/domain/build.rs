@@ -41,7 +41,7 @@ pub fn secret(version: u32) -> SecretRef {
 pub fn parts() -> SealedParts {
     SealedParts {
         secrets: (1..=4).map(|v| (v, position(v))).collect(),
-        answers: vec![Position(101), Position(102)],
+        answers: vec![(1, Position(101)), (2, Position(102))],
     }
 }
 
@@ -54,9 +54,13 @@ pub fn secret_part(version: u32) -> PartRef {
     PartRef { position: position(version), part: SealedPart::Secret }
 }
 
+fn answer_part(position: Position) -> PartRef {
+    PartRef { position, part: SealedPart::Answer }
+}
+
 /// The sealed answers, as [`parts`] has them.
 pub fn answer_parts() -> Vec<PartRef> {
-    parts().answers.into_iter().map(|position| PartRef { position, part: SealedPart::Answer }).collect()
+    parts().answers.into_iter().map(|(_, position)| answer_part(position)).collect()
 }
 
 /// A proof by the credential's own secret.
@@ -125,7 +129,8 @@ pub fn expired(version: u32, cause: ExpiryCause, expired_at: Timestamp) -> OldSe
 
 pub fn secret_revoked(version: u32, now: Timestamp) -> SecretRevoked {
     let mut shredded = vec![secret_part(version)];
-    shredded.extend(answer_parts());
+    let answers = parts().answers.into_iter().filter(|(of, _)| *of == version);
+    shredded.extend(answers.map(|(_, position)| answer_part(position)));
     SecretRevoked { version, shredded, at: now }
 }
 

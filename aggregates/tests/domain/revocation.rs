@@ -29,9 +29,10 @@ fn a_revoked_secret_is_dead_at_once_and_the_other_one_is_not() {
 }
 
 #[test]
-fn a_revoked_secrets_sealed_part_and_the_answers_are_destroyed_and_no_other_secret() {
+fn a_revoked_secret_takes_its_own_answer_with_it_and_no_other() {
+    given(in_grace()).when(revoke_secret(1, at(20))).then([secret_revoked(1, at(20)).into()]);
     let shredded = secret_revoked(1, at(20)).shredded;
-    assert_eq!(shredded, secrets(&[1]));
+    assert_eq!(shredded, [secret_part(1), answer_parts()[0]]);
 }
 
 #[test]
