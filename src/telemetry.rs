@@ -80,7 +80,12 @@ pub enum LogFormat {
 
 /// Sends log lines to stderr, filtered by `RUST_LOG` (default `info`).
 pub fn init(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    init_quiet(format, "info");
+}
+
+/// As [`init`], with another default: a command that prints a result of its own logs warnings only.
+pub fn init_quiet(format: LogFormat, default: &str) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let installed = match format {
         LogFormat::Text => builder.try_init(),

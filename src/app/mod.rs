@@ -6,8 +6,12 @@
 //! - [`issue`], [`rotate`], [`lifecycle`], [`workspaces`]: the changes;
 //! - [`verify`], [`read`]: what changes nothing;
 //! - [`idempotency`]: answering a retry with the first answer;
-//! - [`upkeep`]: what is due: expiry, shredding, snapshots.
+//! - [`upkeep`]: what is due: expiry, shredding, snapshots;
+//! - [`rewrap`], [`master_key_file`]: a new master key;
+//! - [`at_rest`], [`audit_check`]: a ledger that nobody serves, and whether it is what it says.
 
+pub mod at_rest;
+pub mod audit_check;
 pub mod caller;
 mod change;
 pub mod clock;
@@ -17,6 +21,7 @@ pub mod idempotency;
 pub mod issue;
 pub mod jobs;
 pub mod lifecycle;
+pub mod master_key_file;
 mod open;
 pub mod read;
 mod refusals;
@@ -40,7 +45,7 @@ pub use self::change::Answer;
 use self::clock::Clock;
 use self::entropy::Entropy;
 pub use self::failure::Failure;
-pub use self::open::{OpenError, Opened, OperatorKey, Options, StoreUrl, previous_key_path};
+pub use self::open::{LiveFrom, OpenError, Opened, OperatorKey, Options, StoreUrl, previous_key_path};
 use crate::log::EventLog;
 use crate::log::committer::{Committer, SharedTip};
 use crate::sealing::KeyRing;

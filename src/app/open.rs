@@ -65,7 +65,16 @@ pub enum OperatorKey {
     Kept,
 }
 
-/// What to open.
+/// What the live view is made of at the start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LiveFrom {
+    /// The newest good snapshot and the events after it.
+    Snapshot,
+    /// All events.
+    Events,
+}
+
+/// What is open.
 pub struct Opened {
     /// The service.
     pub app: Arc<App>,
@@ -101,6 +110,15 @@ pub enum OpenError {
     /// The operator key is too short.
     #[error("the operator key must have at least {OPERATOR_KEY_CHARS_MIN} characters")]
     OperatorKeyTooShort,
+    /// There is nothing to look at.
+    #[error("there is no ledger in {} yet: `rota serve` or `rota quickstart` makes one", path.display())]
+    NoLedger {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
+    /// The store is in memory.
+    #[error("a store in memory keeps nothing that could be looked at")]
+    NothingKept,
     /// Something else.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -118,6 +136,8 @@ pub struct Options {
     pub master_key_file: Option<PathBuf>,
     /// How the operator proves who they are.
     pub operator_key: OperatorKey,
+    /// What the live view is made of.
+    pub live_from: LiveFrom,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -131,6 +151,7 @@ impl Options {
             previous_master_key: None,
             master_key_file: None,
             operator_key: OperatorKey::Kept,
+            live_from: LiveFrom::Snapshot,
             clock,
         }
     }
@@ -176,7 +197,7 @@ fn master_key(options: &mut Options, empty: bool, random: &SystemRandom) -> Resu
     Ok(MasterKey::create_file(&path, &bytes)?)
 }
 
-async fn key_ring(
+pub(super) async fn key_ring(
     options: &mut Options,
     log: &dyn EventLog,
     random: &SystemRandom,
@@ -199,7 +220,11 @@ async fn key_ring(
         (Ok(ring), None) => Ok(ring),
         (Ok(ring), Some(previous)) => {
             tracing::warn!("a rewrapping was not finished: run `rota rewrap --resume`");
-            Ok(ring.with_previous(previous)?)
+            match ring.with_previous(previous) {
+                // Stopped before the new key's file was written: both files hold the same key.
+                Err(SealError::SameMasterKey) => Ok(ring),
+                with_previous => Ok(with_previous?),
+            }
         }
         // Stopped after the new key's file was written and before the store knew of it: the old one still rules.
         (Err(SealError::WrongMasterKey), Some(previous)) => {
@@ -230,8 +255,10 @@ impl App {
         let (operator, operator_key) = operator_key(&options.operator_key, &keys, &*log, &random).await?;
 
         let loaded = match &snapshots {
-            Some(snapshots) => snapshots.load(&keys, &*log).await?,
-            None => None,
+            Some(snapshots) if options.live_from == LiveFrom::Snapshot => {
+                snapshots.load(&keys, &*log).await?
+            }
+            _ => None,
         };
         let mut tip = loaded.unwrap_or_default();
         let (from, end) = (tip.live.next_position(), log.next().await?);

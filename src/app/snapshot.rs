@@ -90,6 +90,14 @@ impl Snapshots {
         Ok(None)
     }
 
+    /// The newest snapshot that is whole, with its position and the hash of the leaf before that.
+    pub fn newest(&self, keys: &KeyRing) -> Option<(Position, Tip, [u8; 32])> {
+        self.list().into_iter().find_map(|(position, path)| {
+            let (tip, leaf) = read(&path, keys).ok()?;
+            Some((position, tip, leaf))
+        })
+    }
+
     fn write(&self, tip: &SharedTip, keys: &KeyRing, at: Position, leaf: &[u8; 32]) -> std::io::Result<()> {
         let path = self.folder.join(format!("{}{}", self.stem, at.0));
         let temporary = self.folder.join(format!("{}part", self.stem));

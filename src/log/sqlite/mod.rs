@@ -7,6 +7,7 @@
 //! - What was destroyed is overwritten in the file (`secure_delete`); until the next checkpoint the WAL can
 //!   still hold the old page, and so can older backups.
 
+pub mod inspect;
 mod migrate;
 mod statements;
 

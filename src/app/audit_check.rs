@@ -1,0 +1,331 @@
+//! Whether a ledger is what it says: every event in its place, everything beside it as it was recorded, and
+//! the view that verification reads the same whether it is folded from events or read from a snapshot.
+//!
+//! It reads everything once, in position order, and goes on after a finding, so that one run tells all.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use rota_aggregates::observation::{ObservationEvent, PartRef, SealedPart};
+use rota_aggregates::record::{BadLeaf, Record};
+use rota_aggregates::{Event, EventId, Position, Sequence, StreamId, Timestamp};
+use rota_projections::Recorded;
+use rota_projections::live::{Live, UseMark};
+
+use super::at_rest::AtRest;
+use super::change::sha256;
+use crate::log::committer::Tip;
+use crate::log::{EventLog, LogError, StoredEvent};
+
+/// Events read at once.
+const PAGE: u64 = 1_000;
+/// Findings that are kept; the others are counted.
+const FINDINGS_MAX: usize = 100;
+
+/// Something that is not as it must be.
+#[derive(Debug, thiserror::Error)]
+pub enum Finding {
+    /// A position without an event.
+    #[error("there is no event here, and there are later ones")]
+    Gap,
+    /// Bytes that are no event.
+    #[error("the bytes can't be read")]
+    Unreadable(#[from] BadLeaf),
+    /// An event that is older than the one before it.
+    #[error("its time {time} is before its predecessor's {before}")]
+    TimeGoesBack {
+        /// Its time.
+        time: Timestamp,
+        /// Its predecessor's.
+        before: Timestamp,
+    },
+    /// An event that is not the next of its stream.
+    #[error("it is number {found} of {stream}, where number {expected} was expected")]
+    OutOfSequence {
+        /// The stream.
+        stream: StreamId,
+        /// The event's number.
+        found: u32,
+        /// The number that would be right.
+        expected: u32,
+    },
+    /// Two events with one id.
+    #[error("its id {0} is that of an earlier event too")]
+    IdTwice(EventId),
+    /// A part that is not what the event says.
+    #[error("the {0} beside it is not the one that was recorded: its SHA-256 is another")]
+    PartDiffers(&'static str),
+    /// A part that the event does not know.
+    #[error("there is a {0} beside it of which the event says nothing")]
+    PartUnknown(&'static str),
+    /// A part that is gone without an event that says so.
+    #[error("the {0} beside it is gone, and no event says that it was destroyed")]
+    PartMissing(&'static str),
+    /// A part that should be gone.
+    #[error("the {0} beside it is still there, and an event says that it was destroyed")]
+    PartNotDestroyed(&'static str),
+    /// A snapshot that knows more than the log.
+    #[error(
+        "the ledger ends here, and a snapshot of it reaches up to {snapshot}: the events between are gone. If it was \
+         restored from an older backup on purpose, delete the snapshots beside it"
+    )]
+    EndIsMissing {
+        /// Where the snapshot ends.
+        snapshot: Position,
+    },
+    /// A snapshot whose last event is another.
+    #[error("the event before it is not the one that a snapshot was made after")]
+    OtherHistory,
+    /// A view that is not the fold of its events.
+    #[error("the view that a snapshot has up to here is not what the events before it give")]
+    SnapshotDiffers,
+}
+
+/// What was compared with a snapshot.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SnapshotCheck {
+    /// The snapshot up to there was compared.
+    Compared(Position),
+    /// There is none.
+    None,
+    /// It can't be read without the master key.
+    NoMasterKey,
+    /// There are events that can't be read, so there is nothing to compare it with.
+    NotComparable,
+}
+
+/// The outcome of a check.
+#[derive(Debug)]
+pub struct Report {
+    /// How many positions were looked at.
+    pub events: u64,
+    /// The time of the last event.
+    pub last_time: Timestamp,
+    /// Sealed parts that were compared with their events.
+    pub parts: u64,
+    /// Sealed parts that are gone, as events say.
+    pub destroyed: u64,
+    /// What is wrong, by position; at most so many as are worth reading.
+    pub findings: Vec<(Position, Finding)>,
+    /// How much is wrong.
+    pub found: u64,
+    /// What was compared with a snapshot.
+    pub snapshot: SnapshotCheck,
+}
+
+impl Report {
+    /// The first position at which something is wrong.
+    pub fn first_bad(&self) -> Option<Position> {
+        self.findings.first().map(|(position, _)| *position)
+    }
+}
+
+fn name(part: SealedPart) -> &'static str {
+    match part {
+        SealedPart::Digest => "digest",
+        SealedPart::Secret => "sealed secret",
+        SealedPart::Answer => "sealed answer",
+        SealedPart::Details => "sealed details",
+    }
+}
+
+/// The parts beside an event: the hash that the event has, and the hash of what is there.
+fn parts(record: &Record, stored: &StoredEvent) -> [(SealedPart, Option<[u8; 32]>, Option<[u8; 32]>); 4] {
+    let secret = match &record.event {
+        Event::Credential(event) => event.secret(),
+        _ => None,
+    };
+    let side = &stored.side;
+    let there = |sealed: &Option<crate::sealing::Sealed>| sealed.as_ref().map(crate::sealing::Sealed::sha256);
+    [
+        (SealedPart::Digest, secret.map(|s| s.digest.0), side.digest.map(|digest| sha256(&digest).0)),
+        (SealedPart::Secret, secret.and_then(|s| s.sealed).map(|h| h.0), there(&side.secret)),
+        (SealedPart::Answer, record.sealed.answer.map(|h| h.0), there(&side.answer)),
+        (SealedPart::Details, record.sealed.details.map(|h| h.0), there(&side.details)),
+    ]
+}
+
+fn shredded(event: &Event) -> &[PartRef] {
+    match event {
+        Event::Credential(event) => event.shredded(),
+        Event::Observation(ObservationEvent::SealedPartsShredded(event)) => &event.parts,
+        _ => &[],
+    }
+}
+
+/// The bytes of a live view without its use marks, which are observations and follow from no event.
+fn bytes_of(live: &Live) -> Vec<u8> {
+    for slot in 0..live.credentials() as u32 {
+        let state = live.at(slot).state;
+        let version = state.active.unwrap_or(0);
+        live.restore_use(&UseMark { credential: state.id, version, first: 0, last: 0 });
+    }
+    let mut bytes = Vec::new();
+    live.encode_slots(0, live.credentials(), &mut bytes);
+    live.encode_rest(&mut bytes);
+    bytes
+}
+
+#[derive(Default)]
+struct Check {
+    tip: Tip,
+    before: Timestamp,
+    ids: HashSet<EventId>,
+    sequences: HashMap<StreamId, Sequence>,
+    /// Parts of which an event has the hash and that are not there.
+    missing: BTreeSet<(Position, SealedPart)>,
+    shredded: BTreeSet<(Position, SealedPart)>,
+    parts: u64,
+    /// Whether an event was passed over, so that the fold is not the whole ledger's.
+    broken: bool,
+    findings: BTreeMap<Position, Vec<Finding>>,
+    found: u64,
+}
+
+impl Check {
+    fn find(&mut self, position: Position, finding: Finding) {
+        self.found += 1;
+        if (self.found as usize) <= FINDINGS_MAX {
+            self.findings.entry(position).or_default().push(finding);
+        }
+    }
+
+    /// Looks at an event, and folds it if it can be read.
+    fn take(&mut self, stored: &StoredEvent) -> Option<Recorded> {
+        let position = stored.position;
+        let record = match Record::decode(&stored.leaf) {
+            Ok(record) => record,
+            Err(error) => {
+                self.broken = true;
+                self.find(position, error.into());
+                return None;
+            }
+        };
+        if record.time < self.before {
+            self.find(position, Finding::TimeGoesBack { time: record.time, before: self.before });
+        }
+        self.before = self.before.max(record.time);
+        if !self.ids.insert(record.id) {
+            self.find(position, Finding::IdTwice(record.id));
+        }
+        let known = self.sequences.insert(record.stream, record.sequence);
+        let expected = known.unwrap_or_default().0 + 1;
+        if record.sequence.0 != expected {
+            let (stream, found) = (record.stream, record.sequence.0);
+            self.find(position, Finding::OutOfSequence { stream, found, expected });
+        }
+        for (part, said, there) in parts(&record, stored) {
+            match (said, there) {
+                (None, None) => {}
+                (None, Some(_)) => self.find(position, Finding::PartUnknown(name(part))),
+                (Some(_), None) => {
+                    self.missing.insert((position, part));
+                }
+                (Some(said), Some(there)) => {
+                    self.parts += 1;
+                    if said != there {
+                        self.find(position, Finding::PartDiffers(name(part)));
+                    }
+                }
+            }
+        }
+        self.shredded.extend(shredded(&record.event).iter().map(|p| (p.position, p.part)));
+        let recorded = Recorded { position, record, digest: stored.side.digest, details: None };
+        self.tip.apply(&recorded.fact());
+        Some(recorded)
+    }
+
+    /// Compares what is gone with what events say is gone. How many parts were destroyed rightly.
+    async fn destroyed(&mut self, log: &dyn EventLog) -> Result<u64, LogError> {
+        let gone: Vec<_> = self.missing.difference(&self.shredded).copied().collect();
+        for (position, part) in gone {
+            self.find(position, Finding::PartMissing(name(part)));
+        }
+        let kept: Vec<_> = self.shredded.difference(&self.missing).copied().collect();
+        for some in kept.chunks(PAGE as usize) {
+            let positions: Vec<_> = some.iter().map(|(position, _)| *position).collect();
+            for stored in log.read_at(&positions).await? {
+                let Ok(record) = Record::decode(&stored.leaf) else { continue };
+                for (part, _, there) in parts(&record, &stored) {
+                    if there.is_some() && some.contains(&(stored.position, part)) {
+                        self.find(stored.position, Finding::PartNotDestroyed(name(part)));
+                    }
+                }
+            }
+        }
+        Ok(self.missing.intersection(&self.shredded).count() as u64)
+    }
+}
+
+impl AtRest {
+    /// Checks the whole ledger. `progress` is told how many events of how many are done.
+    pub async fn check(&self, mut progress: impl FnMut(u64, u64)) -> Result<Report, LogError> {
+        let log: &dyn EventLog = &*self.log;
+        let end = log.next().await?;
+        let mut check = Check::default();
+        // The newest snapshot with a MAC of this ledger's: what came after it is folded into it, to be compared.
+        let mut snapshot = match &self.keys {
+            Ok(keys) => self.snapshots.newest(keys),
+            Err(_) => None,
+        };
+        let mut outcome = match (&self.keys, &snapshot) {
+            (Err(_), _) if self.snapshots.list().is_empty() => SnapshotCheck::None,
+            (Err(_), _) => SnapshotCheck::NoMasterKey,
+            (Ok(_), None) => SnapshotCheck::None,
+            (Ok(_), Some(_)) => SnapshotCheck::NotComparable,
+        };
+        if let Some((at, ..)) = &snapshot
+            && *at > end
+        {
+            check.find(end, Finding::EndIsMissing { snapshot: *at });
+        }
+        for first in (0..end.0).step_by(PAGE as usize) {
+            let last = end.0.min(first + PAGE);
+            let positions: Vec<_> = (first..last).map(Position).collect();
+            let mut stored = log.read_at(&positions).await?.into_iter().peekable();
+            for position in positions {
+                match stored.next_if(|stored| stored.position == position) {
+                    Some(stored) => {
+                        let recorded = check.take(&stored);
+                        if let Some((at, tip, leaf)) = &mut snapshot {
+                            if at.0 == position.0 + 1 && sha256(&stored.leaf).0 != *leaf {
+                                check.find(*at, Finding::OtherHistory);
+                            }
+                            // It may have been written while events came in, and be ahead of its position.
+                            if position >= *at
+                                && let Some(recorded) = recorded
+                            {
+                                tip.apply(&recorded.fact());
+                            }
+                        }
+                    }
+                    None => {
+                        check.broken = true;
+                        check.find(position, Finding::Gap);
+                    }
+                }
+            }
+            progress(last, end.0);
+        }
+        if let Some((at, tip, _)) = snapshot
+            && at <= end
+            && !check.broken
+        {
+            outcome = SnapshotCheck::Compared(at);
+            let same = bytes_of(&check.tip.live) == bytes_of(&tip.live) && check.tip.replays == tip.replays;
+            if !same {
+                check.find(at, Finding::SnapshotDiffers);
+            }
+        }
+        let destroyed = check.destroyed(log).await?;
+        let findings = check.findings.into_iter();
+        Ok(Report {
+            events: end.0,
+            last_time: check.before,
+            parts: check.parts,
+            destroyed,
+            findings: findings.flat_map(|(at, found)| found.into_iter().map(move |f| (at, f))).collect(),
+            found: check.found,
+            snapshot: outcome,
+        })
+    }
+}
