@@ -88,11 +88,14 @@ impl App {
         match job {
             Job::Rebuild => self.rebuild(progress).await.map_err(|e| chain(&e)),
             Job::Rewrap { file } => {
-                if let Some(file) = file {
-                    let new = MasterKey::from_file(&file).map_err(|e| chain(&e))?;
-                    self.begin_rewrap(new).await.map_err(|e| chain(&e))?;
-                }
-                self.finish_rewrap(progress).await.map(|_| ()).map_err(|e| chain(&e))
+                let wrapped = match file {
+                    Some(file) => {
+                        let new = MasterKey::from_file(&file).map_err(|e| chain(&e))?;
+                        self.change_master_key(new, progress).await
+                    }
+                    None => self.resume_master_key(progress).await,
+                };
+                wrapped.map(|_| ()).map_err(|e| chain(&e))
             }
         }
     }

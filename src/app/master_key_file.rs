@@ -41,14 +41,17 @@ pub enum NotRewrapped {
 }
 
 impl App {
-    /// Puts everything under a new master key, whose file is at `path`, where the old one is now. How many data
-    /// keys were wrapped anew.
+    /// Puts everything under a new master key, which takes the place of the old one in its file; if the old one
+    /// was given directly, nobody but the operator can put the new one there. How many data keys were wrapped anew.
     pub async fn change_master_key(
         &self,
-        path: &Path,
         new: MasterKey,
         progress: impl FnMut(u64, u64),
     ) -> Result<u64, NotRewrapped> {
+        let Some(path) = &self.master_key_file else {
+            self.begin_rewrap(new).await?;
+            return Ok(self.finish_rewrap(progress).await?);
+        };
         let previous = previous_key_path(path);
         if previous.exists() {
             return Err(NotRewrapped::Unfinished);
@@ -62,21 +65,23 @@ impl App {
         self.finish(&previous, progress).await
     }
 
-    /// Goes on with a change of the master key that was cut short; `None` if there is none.
-    pub async fn resume_master_key(
-        &self,
-        path: &Path,
-        progress: impl FnMut(u64, u64),
-    ) -> Result<Option<u64>, NotRewrapped> {
+    /// Goes on with a change of the master key that was cut short. How many data keys were wrapped anew.
+    pub async fn resume_master_key(&self, progress: impl FnMut(u64, u64)) -> Result<u64, NotRewrapped> {
+        let Some(path) = &self.master_key_file else { return Ok(self.finish_rewrap(progress).await?) };
         let previous = previous_key_path(path);
         if !previous.exists() {
-            return Ok(None);
+            return Ok(0);
         }
         let current = MasterKey::from_file(path)?;
         if !self.is_under(&current).await? {
             self.begin_rewrap(current).await?;
         }
-        self.finish(&previous, progress).await.map(Some)
+        self.finish(&previous, progress).await
+    }
+
+    /// Where the master key's file is, unless the key was given directly.
+    pub fn master_key_file(&self) -> Option<&Path> {
+        self.master_key_file.as_deref()
     }
 
     /// Whether the store's own keys are under this master key.

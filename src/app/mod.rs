@@ -63,6 +63,8 @@ pub struct App {
     random: SystemRandom,
     in_progress: Arc<Mutex<HashSet<[u8; 32]>>>,
     snapshots: Option<snapshot::Snapshots>,
+    /// Where the master key's file is, unless the key was given directly.
+    master_key_file: Option<std::path::PathBuf>,
     jobs: Mutex<HashMap<&'static str, jobs::JobStatus>>,
 }
 

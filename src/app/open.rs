@@ -240,6 +240,8 @@ impl App {
     /// folded.
     pub async fn open(mut options: Options, mut progress: impl FnMut(u64, u64)) -> Result<Opened, OpenError> {
         let random = SystemRandom::new();
+        let given = options.master_key.is_some() || options.store == StoreUrl::Memory;
+        let master_key_file = (!given).then(|| options.master_key_path());
         let (log, views_path, snapshots, sqlite): (Arc<dyn EventLog>, _, _, _) = match &options.store {
             StoreUrl::Memory => {
                 let name = format!("rota-views-{}.db", Uuid::from_bytes(*random_bytes::<16>(&random)?));
@@ -288,6 +290,7 @@ impl App {
             random,
             in_progress: Arc::new(Mutex::new(HashSet::new())),
             snapshots,
+            master_key_file,
             jobs: Mutex::default(),
         });
         let upkeep = tokio::spawn(Arc::clone(&app).upkeep());

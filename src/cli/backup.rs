@@ -1,0 +1,54 @@
+//! `rota backup`.
+
+use std::path::PathBuf;
+
+use rota::app::at_rest::AtRest;
+use rota::log::EventLog;
+use rota::telemetry::{self, LogFormat};
+use serde_json::json;
+
+use super::client::ServerArgs;
+use super::error::Stop;
+use super::output::text;
+use super::store::StoreArgs;
+
+const EXAMPLES: &str = "\
+The copy is one consistent SQLite file of mode 0600. It opens only with the master key, which is not in it: keep that
+apart. With --url the server that has the ledger open writes the copy, on its own disk; otherwise this command does.
+
+To restore: put the copy in the place of the database and start with the same master key. Check it first:
+  rota verify --store sqlite:/backups/rota.db
+
+Examples:
+  rota backup /backups/rota.db
+  rota backup /backups/rota.db --url http://127.0.0.1:8700";
+
+/// Copy a ledger, also while it is served
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Backup {
+    /// Where the copy goes; nothing may be there yet
+    path: PathBuf,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+impl Backup {
+    pub async fn run(self) -> Result<(), Stop> {
+        let path = std::path::absolute(&self.path)
+            .map_err(|error| Stop::failed(format!("can't tell where {} is", self.path.display()), error))?;
+        if let Some(remote) = self.server.named()? {
+            let done = remote.post("/v1/admin/backup", &json!({ "path": path })).await?;
+            println!("{} bytes are in {}, on the server's disk", text(&done["bytes"]), text(&done["path"]));
+            return Ok(());
+        }
+        telemetry::init_quiet(LogFormat::Text, "warn");
+        let ledger = AtRest::open(self.store.options()?).await?;
+        ledger.log.backup(&path).await?;
+        let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());
+        println!("{bytes} bytes are in {}", path.display());
+        Ok(())
+    }
+}

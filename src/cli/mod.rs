@@ -1,0 +1,92 @@
+//! The command line: one file for each verb. What a verb does is in [`rota::app`], or asked of a server; here is how
+//! it is asked for and what is printed.
+#![expect(clippy::print_stdout, reason = "what a command prints is what it is for")]
+
+mod backup;
+mod client;
+mod credential;
+mod doctor;
+mod error;
+mod history;
+mod jobs;
+mod output;
+mod progress;
+mod quickstart;
+mod rebuild;
+mod rewrap;
+mod rotate;
+mod serve;
+mod store;
+mod verify;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use self::error::Stop;
+
+const EXAMPLES: &str = "\
+Examples:
+  rota quickstart                          start, issue, rotate and verify in one go
+  rota serve                               serve the ledger in ./rota-data
+  export ROTA_URL=http://127.0.0.1:8700 ROTA_KEY=…
+  rota issue --kind client --name billing  issue a credential
+  rota rotate ID --grace 1h                replace its secret; the old one works for another hour
+  rota history ID                          who did what to it, and when
+  rota verify                              check every event of a ledger that is not being served
+  rota doctor                              find out what is wrong with an installation
+
+Exit codes: 0 done, 1 refused or failed, 2 wrong usage.";
+
+/// An event-sourced ledger for API credentials: issue, rotate, expire, verify, prove.
+#[derive(Parser)]
+#[command(name = "rota", version, after_help = EXAMPLES, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Serve(serve::Serve),
+    Quickstart(quickstart::Quickstart),
+    Issue(credential::Issue),
+    Rotate(rotate::Rotate),
+    Expire(credential::Expire),
+    Revoke(credential::Revoke),
+    History(history::History),
+    Verify(verify::Verify),
+    Rebuild(rebuild::Rebuild),
+    Rewrap(rewrap::Rewrap),
+    Backup(backup::Backup),
+    Doctor(doctor::Doctor),
+}
+
+/// Reads the command line and does what it says. The exit code.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Stop::failed("can't start", error).report(),
+    };
+    let done = runtime.block_on(async {
+        match cli.verb {
+            Verb::Serve(verb) => verb.run().await,
+            Verb::Quickstart(verb) => verb.run().await,
+            Verb::Issue(verb) => verb.run().await,
+            Verb::Rotate(verb) => verb.run().await,
+            Verb::Expire(verb) => verb.run().await,
+            Verb::Revoke(verb) => verb.run().await,
+            Verb::History(verb) => verb.run().await,
+            Verb::Verify(verb) => verb.run().await,
+            Verb::Rebuild(verb) => verb.run().await,
+            Verb::Rewrap(verb) => verb.run().await,
+            Verb::Backup(verb) => verb.run().await,
+            Verb::Doctor(verb) => verb.run().await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(stop) => stop.report(),
+    }
+}

@@ -1,0 +1,101 @@
+//! What commands print: for people a table, for programs JSON, NDJSON or CSV.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+
+/// How results are written.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    Table,
+    /// One JSON document.
+    Json,
+    /// One JSON document a line.
+    Ndjson,
+    /// Comma-separated values with a header.
+    Csv,
+}
+
+/// The flag.
+#[derive(clap::Args, Clone, Copy)]
+pub struct FormatArgs {
+    /// How to print it
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub format: Format,
+}
+
+/// Prints one thing: its fields below each other for people, as a row of a table for programs.
+pub fn one(format: Format, document: &Value, fields: &[(&str, String)]) {
+    match format {
+        Format::Table => {
+            let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+            for (name, value) in fields {
+                println!("{name:width$}  {value}");
+            }
+        }
+        Format::Json => println!("{document:#}"),
+        Format::Ndjson => println!("{document}"),
+        Format::Csv => {
+            let (names, values): (Vec<_>, Vec<_>) = fields.iter().cloned().unzip();
+            csv(&names, &[values]);
+        }
+    }
+}
+
+/// Prints many things of one kind.
+pub fn many(format: Format, documents: &[Value], columns: &[&str], rows: &[Vec<String>]) {
+    match format {
+        Format::Table => println!("{}", table(columns, rows)),
+        Format::Json => println!("{:#}", Value::from(documents)),
+        Format::Ndjson => documents.iter().for_each(|document| println!("{document}")),
+        Format::Csv => csv(columns, rows),
+    }
+}
+
+/// A table for people.
+pub fn table(columns: &[&str], rows: &[Vec<String>]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(columns);
+    table.add_rows(rows);
+    table
+}
+
+fn csv(columns: &[&str], rows: &[Vec<String>]) {
+    println!("{}", columns.join(","));
+    for row in rows {
+        let cells: Vec<_> = row.iter().map(|cell| quoted(cell)).collect();
+        println!("{}", cells.join(","));
+    }
+}
+
+/// A cell as in RFC 4180.
+fn quoted(cell: &str) -> String {
+    if cell.contains([',', '"', '\n', '\r']) {
+        format!("\"{}\"", cell.replace('"', "\"\""))
+    } else {
+        cell.to_owned()
+    }
+}
+
+/// A field of a document as text: nothing for what is not there.
+pub fn text(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_cell_with_a_comma_or_a_quote_stays_one_cell() {
+        assert_eq!(quoted("plain"), "plain");
+        assert_eq!(quoted("a,b"), "\"a,b\"");
+        assert_eq!(quoted("say \"no\""), "\"say \"\"no\"\"\"");
+    }
+}

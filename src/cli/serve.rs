@@ -1,0 +1,140 @@
+//! `rota serve`.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rota::app::Opened;
+use rota::http::{ServeOptions, TlsFiles};
+use rota::telemetry::{self, LogFormat};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::error::Stop;
+use super::store::{self, StoreArgs};
+
+const EXAMPLES: &str = "\
+Environment only, never flags: ROTA_MASTER_KEY (base64 of 32 bytes), ROTA_MASTER_KEY_PREVIOUS (while a rewrapping is
+unfinished), ROTA_OPERATOR_KEY (at least 32 characters).
+
+On an empty store an operator key is made: shown once on a terminal, else written to operator.key beside the database.
+
+Examples:
+  rota serve
+  rota serve --listen 0.0.0.0:8700 --tls-cert cert.pem --tls-key key.pem
+  rota serve --store sqlite:/var/lib/rota/rota.db --log-format json
+  ROTA_OPERATOR_KEY=$(openssl rand -hex 32) rota serve";
+
+/// Serve a ledger over HTTP, until SIGTERM or SIGINT
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub struct Serve {
+    /// Where to listen
+    #[arg(long, env = "ROTA_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8700")]
+    listen: SocketAddr,
+    #[command(flatten)]
+    store: StoreArgs,
+    /// A certificate chain in PEM, to speak TLS
+    #[arg(long, env = "ROTA_TLS_CERT", value_name = "PATH", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key in PEM
+    #[arg(long, env = "ROTA_TLS_KEY", value_name = "PATH", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Worker threads [default: one a core]
+    #[arg(long, env = "ROTA_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    workers: Option<u16>,
+    /// Failed authentications that one address may have in a minute
+    #[arg(long, env = "ROTA_FAILED_LOGINS_PER_MINUTE", value_name = "N", default_value_t = 100)]
+    failed_logins_per_minute: u32,
+    /// Believe X-Forwarded-For: only behind a proxy that sets it
+    #[arg(long, env = "ROTA_TRUST_FORWARDED_FOR")]
+    trust_forwarded_for: bool,
+    /// How log lines are written to stderr
+    #[arg(long, env = "ROTA_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+impl Serve {
+    pub async fn run(self) -> Result<(), Stop> {
+        telemetry::init(self.log_format);
+        telemetry::metrics();
+        let mut signals = Signals::new()?;
+        let mut options = self.store.options()?;
+        options.operator_key = store::operator_key()?;
+        let opened = store::open(options).await?;
+        self.show_operator_key(&opened)?;
+        let tls = self.tls_cert.zip(self.tls_key);
+        let options = ServeOptions {
+            listen: self.listen,
+            tls: tls.map(|(certificate, key)| TlsFiles { certificate, key }),
+            workers: self.workers.map(usize::from),
+            failed_logins_per_minute: self.failed_logins_per_minute,
+            trust_forwarded_for: self.trust_forwarded_for,
+        };
+        let running = match rota::http::start(Arc::clone(&opened.app), options).await {
+            Ok(running) => running,
+            Err(error) => {
+                opened.close().await;
+                return Err(not_listening(self.listen, error));
+            }
+        };
+        announce(&format!("rota is serving on {}", running.url))?;
+        signals.wait().await;
+        tracing::info!("stopping");
+        running.stop().await;
+        opened.close().await;
+        Ok(())
+    }
+
+    fn show_operator_key(&self, opened: &Opened) -> Result<(), Stop> {
+        let Some(key) = &opened.operator_key else { return Ok(()) };
+        let shown = "the operator key, shown this once and kept nowhere:";
+        match self.store.operator_key_path() {
+            // Of the two streams this is the one that is surely a screen, and no file.
+            _ if std::io::stdout().is_terminal() => println!("{shown}\n\n  {}\n", key.expose()),
+            Some(path) => {
+                store::write_operator_key(&path, key).map_err(|error| {
+                    let what = format!("can't write the operator key to {}", path.display());
+                    Stop::failed(what, error).advise("set another one in ROTA_OPERATOR_KEY at the next start")
+                })?;
+                eprintln!("rota: the operator key is in {}", path.display());
+            }
+            None => eprintln!("rota: {shown} {}", key.expose()),
+        }
+        Ok(())
+    }
+}
+
+/// Why the address can't be had, and what to do.
+pub fn not_listening(listen: SocketAddr, error: std::io::Error) -> Stop {
+    let stop = Stop::failed(format!("can't listen on {listen}"), error);
+    stop.advise("name another address with --listen; port 0 takes any free port")
+}
+
+/// Prints a line that somebody may be waiting for.
+pub fn announce(line: &str) -> Result<(), Stop> {
+    let mut out = std::io::stdout().lock();
+    let printed = writeln!(out, "{line}").and_then(|()| out.flush());
+    printed.map_err(|error| Stop::failed("can't write to stdout", error))
+}
+
+/// SIGTERM and SIGINT. Caught from the moment that this is made.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    pub fn new() -> Result<Self, Stop> {
+        let catch = |kind| signal(kind).map_err(|error| Stop::failed("can't catch signals", error));
+        Ok(Self { terminate: catch(SignalKind::terminate())?, interrupt: catch(SignalKind::interrupt())? })
+    }
+
+    /// Returns at the first of either.
+    pub async fn wait(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+}
