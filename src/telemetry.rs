@@ -65,7 +65,6 @@ fn describe() {
     metrics::describe_counter!("rota_commands_recorded_total", "Commands that were recorded");
     metrics::describe_counter!("rota_events_recorded_total", "Events that were recorded");
     metrics::describe_histogram!("rota_commit_events", "Events in one commit");
-    metrics::describe_counter!("rota_http_requests_total", "Requests answered, by dialect and status");
     metrics::describe_counter!("rota_refusals_total", "Requests refused, by code");
 }
 

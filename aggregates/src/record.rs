@@ -38,7 +38,7 @@ const LEAF_SCHEMA: u32 = 1;
 pub struct Claim {
     /// HMAC of workspace and Idempotency-Key under a key of the deployment's.
     pub key: Hash,
-    /// SHA-256 of the request: method, path and body.
+    /// HMAC of the request, method, path and body, under the same key.
     pub fingerprint: Hash,
 }
 

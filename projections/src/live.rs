@@ -434,9 +434,11 @@ impl Live {
         self.due.first_key_value().map(|((at, _), _)| *at)
     }
 
-    /// Notes that the active secret in `slot` was used. Whether that is worth writing down.
-    pub fn note_use(&self, slot: u32, now: Timestamp) -> bool {
-        self.slab.get(slot).note_use(now)
+    /// Notes that the secret in `slot` was used, if `version` is the active one still. Whether that is worth writing
+    /// down.
+    pub fn note_use(&self, slot: u32, version: u32, now: Timestamp) -> bool {
+        let slot = self.slab.get(slot);
+        slot.active == version && slot.note_use(now)
     }
 
     /// The uses of a credential's active secret.

@@ -35,6 +35,8 @@ pub enum Principal {
     Credential(Authenticated),
     /// rota's own jobs.
     Scheduler,
+    /// Nobody known yet: whoever is about to show something.
+    Anonymous,
 }
 
 /// A request as the use cases see it.
@@ -72,6 +74,7 @@ impl Caller {
         match self.principal {
             Principal::Operator => Actor::OPERATOR,
             Principal::Scheduler => Actor::SCHEDULER,
+            Principal::Anonymous => Actor { kind: ActorKind::Credential, id: Uuid::nil() },
             Principal::Credential(who) => {
                 let kind = if who.kind == Kind::WorkspaceKey {
                     ActorKind::WorkspaceKey
@@ -88,6 +91,9 @@ impl Caller {
         match self.principal {
             Principal::Operator => Proof::OPERATOR,
             Principal::Scheduler => Proof::SCHEDULE,
+            Principal::Anonymous => {
+                Proof { kind: ProofKind::Secret, credential: None, version: None, retiring: false }
+            }
             Principal::Credential(who) => {
                 let kind =
                     if who.kind == Kind::WorkspaceKey { ProofKind::WorkspaceKey } else { ProofKind::Secret };
@@ -122,7 +128,7 @@ impl Caller {
     pub fn credential(&self) -> Option<Authenticated> {
         match self.principal {
             Principal::Credential(who) => Some(who),
-            Principal::Operator | Principal::Scheduler => None,
+            Principal::Operator | Principal::Scheduler | Principal::Anonymous => None,
         }
     }
 
@@ -144,7 +150,11 @@ impl Caller {
     /// Whether the caller may do in `workspace` what any of `roles` allows. Another workspace's things answer
     /// as if they did not exist.
     pub fn allow(&self, workspace: WorkspaceId, roles: &[Role], what: &'static str) -> Result<(), Failure> {
-        let Some(who) = self.credential() else { return Ok(()) };
+        let who = match self.principal {
+            Principal::Operator | Principal::Scheduler => return Ok(()),
+            Principal::Anonymous => return Err(Failure::Unauthenticated),
+            Principal::Credential(who) => who,
+        };
         if who.workspace != workspace {
             return Err(Failure::NotFound(what));
         }
@@ -172,6 +182,7 @@ impl Caller {
         match self.principal {
             Principal::Operator | Principal::Scheduler => Ok(()),
             Principal::Credential(_) => Err(Failure::OperatorOnly),
+            Principal::Anonymous => Err(Failure::Unauthenticated),
         }
     }
 }

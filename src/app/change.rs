@@ -23,7 +23,7 @@ use super::idempotency::{Idempotency, InProgress};
 use super::{App, Failure, new_event_id};
 use crate::log::committer::{Place, Recording, Verdict};
 use crate::log::{Append, NewEvent, Side};
-use crate::sealing::{Item, Part};
+use crate::sealing::{Item, KeyRing, Part};
 
 /// A decision that others keep overtaking is given up after so many attempts.
 pub(super) const ATTEMPTS_MAX: usize = 16;
@@ -54,6 +54,8 @@ pub(super) struct Subject {
     pub expected: Expected,
     /// The caller, with what is known of its proof now.
     pub caller: Caller,
+    /// Held until the command is recorded: see [`super::rewrap`].
+    pub _ring: Arc<KeyRing>,
 }
 
 /// A secret that is about to be recorded.
@@ -102,6 +104,7 @@ impl App {
     /// request came may be dead by now.
     pub(super) fn subject(&self, caller: &Caller, id: CredentialId) -> Result<Subject, Failure> {
         let now = self.now();
+        let ring = self.keys();
         let mut caller = caller.clone();
         let tip = self.tip.tip.read();
         let live = tip.live.credential(id).ok_or(Failure::NotFound("credential"))?;
@@ -117,7 +120,7 @@ impl App {
         expected.push((StreamId::workspace(workspace), Some(sequence)));
         let mut sealed = tip.live.sealed_secrets(id);
         sealed.answers = tip.replays.answers_of(id);
-        Ok(Subject { live, policy: state.policy, sealed, now, expected, caller })
+        Ok(Subject { live, policy: state.policy, sealed, now, expected, caller, _ring: ring })
     }
 
     /// As [`App::subject`] for a workspace in which something new is made.

@@ -60,8 +60,12 @@ impl Idempotency {
         &self.key
     }
 
+    /// The claim as the event has it: both under a key, since a request can have free text in it that a plain hash
+    /// would let others guess. A key has no line feed, so the two can't be taken for each other.
     pub(super) fn claim(&self, app: &App, workspace: WorkspaceId) -> Claim {
-        Claim { key: Hash(app.keys().claim(workspace.0, &self.key)), fingerprint: self.fingerprint }
+        let keys = app.keys();
+        let fingerprint = keys.claim(workspace.0, &format!("fingerprint\n{}", self.fingerprint));
+        Claim { key: Hash(keys.claim(workspace.0, &self.key)), fingerprint: Hash(fingerprint) }
     }
 }
 

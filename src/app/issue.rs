@@ -75,6 +75,8 @@ impl App {
             }
         }
         for _ in 0..ATTEMPTS_MAX {
+            // Held until the command is recorded: see `rewrap`.
+            let _ring = self.keys();
             let (caller, mut expected, now) = self.ground(caller, issue.workspace)?;
             let place = self.place()?;
             let mut entropy = self.entropy()?;

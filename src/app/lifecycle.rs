@@ -76,25 +76,37 @@ impl Change {
         }
     }
 
-    fn command(&self, subject: &Subject) -> CredentialCommand {
+    /// The version that is meant: as it is at the first look. A decision that is made again means the same.
+    fn version(&self, subject: &Subject) -> Option<u32> {
+        let state = &subject.live.state;
+        match self {
+            Self::EndGrace => state.retiring.map(|r| r.version),
+            Self::Commit { version, .. } => version.or(state.prepared.map(|p| p.version)),
+            Self::Cancel { .. } => state.prepared.map(|p| p.version),
+            Self::Expire { version } | Self::RevokeSecret { version } => Some(*version),
+            Self::Revoke | Self::Describe { .. } => None,
+        }
+    }
+
+    fn command(&self, subject: &Subject, means: Option<u32>) -> CredentialCommand {
         let (proof, sealed, now) = (subject.caller.proof(), subject.sealed.clone(), subject.now);
         match self {
             Self::EndGrace => CredentialCommand::ExpireOld(ExpireOldSecret {
-                means: None,
+                means,
                 cause: ExpiryCause::EarlyEnd,
                 proof,
                 sealed,
                 now,
             }),
-            Self::Expire { version } => CredentialCommand::ExpireOld(ExpireOldSecret {
-                means: Some(*version),
+            Self::Expire { .. } => CredentialCommand::ExpireOld(ExpireOldSecret {
+                means,
                 cause: ExpiryCause::Due,
                 proof,
                 sealed,
                 now,
             }),
-            Self::Commit { cause, version } => CredentialCommand::Commit(CommitRotation {
-                means: *version,
+            Self::Commit { cause, .. } => CredentialCommand::Commit(CommitRotation {
+                means,
                 cause: *cause,
                 proof,
                 policy: subject.policy,
@@ -129,14 +141,20 @@ impl App {
             super::issue::check_name("name", name)?;
         }
         let (roles, itself) = change.allowed();
+        let mut means = None;
         for _ in 0..ATTEMPTS_MAX {
             let subject = self.subject(caller, id)?;
+            means = means.or_else(|| change.version(&subject));
             let workspace = subject.live.state.workspace;
             self.allow(&subject.caller, id, workspace, roles, itself, change.operation()).await?;
             let place = self.place()?;
-            let events = match decide(subject.live.state, change.command(&subject)).await {
+            let events = match decide(subject.live.state, change.command(&subject, means)).await {
                 Ok(events) if events.is_empty() => return Ok(None),
                 Ok(events) => events,
+                Err(refusal) if matches!(change, Change::Commit { cause: CommitCause::FirstUse, .. }) => {
+                    // A login that came too late for it is no refused change.
+                    return Err(refusal.into());
+                }
                 Err(refusal) => {
                     drop(place);
                     return Err(self.refuse(&subject.caller, id, change.operation(), refusal.into()).await);

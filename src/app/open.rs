@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use ring::rand::SystemRandom;
@@ -27,6 +28,8 @@ use crate::views::Views;
 
 /// The name under which the store keeps the operator key's digest.
 const OPERATOR: &str = "operator-key";
+/// Closing waits at most so long for whoever still holds the service.
+const CLOSING: Duration = Duration::from_secs(5);
 /// An operator key has at least this many characters.
 pub const OPERATOR_KEY_CHARS_MIN: usize = 32;
 
@@ -45,7 +48,7 @@ impl FromStr for StoreUrl {
     fn from_str(s: &str) -> Result<Self, String> {
         match s.split_once(':') {
             Some(("sqlite", path)) if !path.is_empty() => {
-                Ok(Self::Sqlite(path.trim_start_matches("//").into()))
+                Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
             }
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("postgres" | "postgresql" | "esdb", _)) => {
@@ -363,8 +366,12 @@ impl Opened {
             }
         }
         self.app.snapshot().await;
+        // With the last handle gone the committer works its queue off and ends.
         drop(self.app);
-        self.committer.abort();
-        let _ = self.committer.await;
+        let committer = self.committer.abort_handle();
+        if tokio::time::timeout(CLOSING, self.committer).await.is_err() {
+            tracing::warn!("somebody still holds the service; its committer is stopped");
+            committer.abort();
+        }
     }
 }

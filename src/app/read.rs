@@ -123,15 +123,22 @@ impl App {
     }
 
     /// The first position that a point excludes, and the instant at which to judge.
-    async fn cut(&self, as_of: Option<AsOf>) -> Result<(Option<Position>, Timestamp), Failure> {
+    async fn cut(
+        &self,
+        caller: &Caller,
+        as_of: Option<AsOf>,
+    ) -> Result<(Option<Position>, Timestamp), Failure> {
         Ok(match as_of {
             None => (None, self.now()),
             Some(AsOf::Position(position)) => {
                 let stored = self.log.read_at(&[position]).await?;
-                let stored = stored
-                    .first()
-                    .ok_or_else(|| Failure::invalid("asOf", "there is no event at that position yet"))?;
+                let beyond = || Failure::invalid("asOf", "there is no event at that position yet");
+                let stored = stored.first().ok_or_else(beyond)?;
                 let record = decode(stored)?;
+                // Another workspace's event answers like one beyond the end.
+                if caller.workspace().is_some_and(|own| own != record.context.workspace) {
+                    return Err(beyond());
+                }
                 (Some(Position(position.0 + 1)), record.time)
             }
             Some(AsOf::Time(time)) => {
@@ -153,7 +160,7 @@ impl App {
     ) -> Result<Seen, Failure> {
         let workspace = self.workspace_of(id)?;
         caller.allow_self(id, workspace, READERS)?;
-        let (before, at) = self.cut(as_of).await?;
+        let (before, at) = self.cut(caller, as_of).await?;
         let view = self.view(id, before).await?.ok_or(Failure::NotFound("credential"))?;
         Ok(Seen { view, at })
     }
@@ -185,7 +192,7 @@ impl App {
             return Err(Failure::NotFound("workspace"));
         }
         self.settled().await?;
-        let (before, at) = self.cut(as_of).await?;
+        let (before, at) = self.cut(caller, as_of).await?;
         let mut listed = self
             .views
             .list(workspace, kinds, paging.after, before, living, paging.limit + 1, paging.offset)
@@ -213,7 +220,7 @@ impl App {
         let workspace = self.workspace_of(id)?;
         caller.allow_self(id, workspace, EVENT_READERS)?;
         self.settled().await?;
-        let (before, _) = self.cut(as_of).await?;
+        let (before, _) = self.cut(caller, as_of).await?;
         self.page(vec![Facet::Credential(id)], before, None, None, paging).await
     }
 

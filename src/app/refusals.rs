@@ -7,7 +7,9 @@ use rota_aggregates::observation::{ObservationEvent, RotationRefused, refusal_id
 use rota_aggregates::record::{SealedHashes, encode_body};
 use rota_aggregates::{CredentialId, EventId, StreamId, Timestamp, WorkspaceId};
 
-use super::{App, Caller, Failure};
+use super::change::ATTEMPTS_MAX;
+use super::{App, Caller, Failure, Principal};
+use crate::log::committer::Verdict;
 use crate::log::{Append, NewEvent, Side};
 
 /// Whether a refusal says something about who asked, rather than about what was asked.
@@ -34,7 +36,7 @@ impl App {
         operation: &'static str,
         failure: Failure,
     ) -> Failure {
-        if !is_worth_recording(&failure) {
+        if !is_worth_recording(&failure) || caller.principal == Principal::Scheduler {
             return failure;
         }
         let workspace = self.tip.tip.read().live.credential(credential).map(|c| c.state.workspace);
@@ -88,26 +90,31 @@ impl App {
         event: ObservationEvent,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let sequence = {
-            let tip = self.tip.tip.read();
-            if tip.live.was_observed(id) {
-                return Ok(());
-            }
-            tip.live.sequence(&stream)
-        };
         let context = caller.context(workspace);
         let event = event.into();
         let body = encode_body(id, stream, &context, None, SealedHashes::default(), &event)?;
-        let new = NewEvent { id, stream, context, event, body, side: Side::default() };
-        let append = Append {
-            expected: vec![(stream, sequence)],
-            claim: None,
-            events: vec![new],
-            shred: Vec::new(),
-            decided_at: now,
-        };
-        // Stale: somebody else observed something in the same stream at the same time. The next occasion comes.
-        self.committer.append(append, None).await?;
+        // Others may observe something in the same stream at the same time.
+        for _ in 0..ATTEMPTS_MAX {
+            let sequence = {
+                let tip = self.tip.tip.read();
+                if tip.live.was_observed(id) {
+                    return Ok(());
+                }
+                tip.live.sequence(&stream)
+            };
+            let (event, body) = (event.clone(), body.clone());
+            let new = NewEvent { id, stream, context, event, body, side: Side::default() };
+            let append = Append {
+                expected: vec![(stream, sequence)],
+                claim: None,
+                events: vec![new],
+                shred: Vec::new(),
+                decided_at: now,
+            };
+            if self.committer.append(append, None).await? != Verdict::Stale {
+                break;
+            }
+        }
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use rota_aggregates::Position;
 use rota_aggregates::observation::{PartRef, SealedPart};
 use rota_aggregates::record::Record;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{App, Failure};
 use crate::log::LogError;
@@ -21,7 +22,12 @@ impl App {
     pub async fn begin_rewrap(&self, new: MasterKey) -> Result<(), Failure> {
         let (ring, stored) = self.keys().rewrapped(new)?;
         self.log.set_meta(&[(KEYS, &stored.to_bytes())]).await?;
-        *self.keys.write() = Arc::new(ring);
+        let old = std::mem::replace(&mut *self.keys.write(), Arc::new(ring));
+        // A command holds the ring that it seals with until it is recorded. Once nobody else holds the old one,
+        // nothing more comes that is sealed under it.
+        while Arc::strong_count(&old) > 1 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::Kind;
 use rota_aggregates::credential::{
-    CredentialCommand, CredentialEvent, PrepareRotation, RotateSecret, SecretRef,
+    CredentialCommand, CredentialEvent, CredentialRefusal, PrepareRotation, RotateSecret, SecretRef,
 };
 use rota_aggregates::secret::Secret;
 use rota_aggregates::{CredentialId, Event, Position, Sequence, StreamId, Timestamp, WorkspaceId};
@@ -167,6 +167,11 @@ impl App {
                     held = Some(InProgress::begin(self, claim)?);
                 }
                 if let Some(position) = self.claimed(claim)? {
+                    // The answer is for whoever may rotate now, and a retiring secret may not.
+                    if subject.caller.credential().is_some_and(|who| who.credential == id && who.retiring) {
+                        let refusal = CredentialRefusal::RetiringSecret.into();
+                        return Err(self.refuse(&subject.caller, id, plan.operation, refusal).await);
+                    }
                     return self.replay(idempotency, position).await;
                 }
             }

@@ -85,7 +85,11 @@ impl Snapshots {
                 }
                 Err(problem) => problem,
             };
-            tracing::warn!(snapshot = %path.display(), problem, "a snapshot is passed over");
+            tracing::warn!(snapshot = %path.display(), problem, "a snapshot is of no use and is removed");
+            // Left there, one of a later state would count as the newest for ever.
+            if let Err(error) = std::fs::remove_file(&path) {
+                tracing::warn!(snapshot = %path.display(), %error, "it can't be removed");
+            }
         }
         Ok(None)
     }
@@ -174,11 +178,12 @@ fn decode(content: &[u8]) -> Option<(Tip, [u8; 32])> {
 
 impl App {
     /// Writes a snapshot if enough has happened since the last one. Does not wait for it.
-    pub(super) async fn snapshot_if_due(&self) {
+    pub(super) fn snapshot_if_due(self: &Arc<Self>) {
         let Some(snapshots) = &self.snapshots else { return };
         let next = self.tip.tip.read().live.next_position().0;
         if next >= snapshots.last.load(Ordering::Relaxed) + EVERY {
-            self.snapshot().await;
+            let app = Arc::clone(self);
+            tokio::spawn(async move { app.snapshot().await });
         }
     }
 

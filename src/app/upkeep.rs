@@ -46,15 +46,18 @@ impl App {
                 marks_at = now.plus_seconds(MARKS_SECONDS);
             }
             if now >= digests_at {
-                if let Err(error) = self.shred_digests().await {
-                    tracing::error!(
-                        error = &error as &dyn std::error::Error,
-                        "digests could not be destroyed"
-                    );
-                }
+                // On its own: what is due must not wait for it.
+                let app = Arc::clone(&self);
+                tokio::spawn(async move {
+                    if let Err(error) = app.shred_digests().await {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(error, "digests could not be destroyed");
+                    }
+                });
                 digests_at = now.plus_seconds(DIGESTS_SECONDS);
             }
-            self.snapshot_if_due().await;
+            self.snapshot_if_due();
+            self.probe_if_unhealthy().await;
             match worked {
                 Ok(true) => continue,
                 Ok(false) => {}
@@ -67,11 +70,23 @@ impl App {
                     continue;
                 }
             }
-            let next = self.next_due().unwrap_or(marks_at).min(marks_at).min(digests_at);
+            let mut next = self.next_due().unwrap_or(marks_at).min(marks_at).min(digests_at);
+            if !self.is_healthy() {
+                next = next.min(now.plus_seconds(1));
+            }
             tokio::select! {
                 () = self.clock.sleep_until(next) => {}
                 changed = head.changed() => if changed.is_err() { return },
             }
+        }
+    }
+
+    /// After a failed commit: finds out whether the store can be written to again, so that rota becomes ready without
+    /// waiting for somebody's change.
+    async fn probe_if_unhealthy(&self) {
+        if !self.is_healthy() && self.log.set_meta(&[("probe", b"")]).await.is_ok() {
+            tracing::info!("the store can be written to again");
+            self.committer.recovered();
         }
     }
 
@@ -86,11 +101,14 @@ impl App {
         let now = self.now();
         let due = self.tip.tip.read().live.due(now, PORTION);
         let more = due.len() == PORTION;
-        let caller = Caller::scheduler(self.new_request_id()?);
-        for done in join_all(due.into_iter().map(|(id, due)| self.end(&caller, id, due))).await {
-            done?;
+        let mut ended = Vec::new();
+        if !due.is_empty() {
+            let caller = Caller::scheduler(self.new_request_id()?);
+            ended = join_all(due.into_iter().map(|(id, due)| self.end(&caller, id, due))).await;
         }
         let shredded = self.shred_answers(now).await?;
+        // One that fails must not keep the others from their end.
+        ended.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(more || shredded)
     }
 

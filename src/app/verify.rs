@@ -1,5 +1,7 @@
 //! Is this secret valid, and whose is it? Answered from memory, in the same time for every wrong answer.
 
+use std::time::Duration;
+
 use rota_aggregates::credential::{CommitCause, CredentialRefusal, Kind};
 use rota_aggregates::observation::{OldSecretUsed, old_secret_used_id};
 use rota_aggregates::secret::split_workspace_key;
@@ -12,6 +14,9 @@ use super::caller::{Authenticated, Caller, Principal};
 use super::lifecycle::Change;
 use super::{App, Failure};
 use crate::sealing::same;
+
+/// A login waits at most so long for the record of its use.
+const NOTING: Duration = Duration::from_secs(1);
 
 /// A secret that is valid.
 #[derive(Clone, Copy, Debug)]
@@ -49,19 +54,21 @@ impl App {
                 retiring: matches!(matched.standing, Standing::Retiring { .. }),
                 roles: matched.live.roles,
             };
+            let itself = Caller { principal: Principal::Credential(who), ..caller.clone() };
             match matched.standing {
                 Standing::Active => {
-                    if self.tip.tip.read().live.note_use(matched.slot, now) {
+                    if self.tip.tip.read().live.note_use(matched.slot, matched.version, now) {
                         self.tip.mark(matched.slot);
                     }
                     return Ok(Some(Verified { who, expires_at: None }));
                 }
                 Standing::Retiring { expires_at } => {
-                    self.note_old_use(caller, &who, expires_at, now).await;
+                    // A login is its owner's own deed; somebody else's question is that caller's.
+                    let by = if caller.principal == Principal::Anonymous { &itself } else { caller };
+                    self.note_old_use(by, &who, expires_at, now).await;
                     return Ok(Some(Verified { who, expires_at: Some(expires_at) }));
                 }
                 Standing::Prepared => {
-                    let itself = Caller { principal: Principal::Credential(who), ..caller.clone() };
                     let commit =
                         Change::Commit { cause: CommitCause::FirstUse, version: Some(matched.version) };
                     match self.change(&itself, who.credential, &commit, None).await {
@@ -121,7 +128,7 @@ impl App {
     }
 
     /// Records that a retiring secret was used: the first time, and then at most once a minute. That it could not
-    /// be recorded does not make the secret wrong.
+    /// be recorded, or not soon, does not make the secret wrong.
     async fn note_old_use(
         &self,
         caller: &Caller,
@@ -132,9 +139,13 @@ impl App {
         let id = old_secret_used_id(who.credential, who.version, now);
         let event = OldSecretUsed { credential: who.credential, version: who.version, at: now, expires_at };
         let stream = StreamId::secret_use(who.credential);
-        let noted = self.observe(caller, who.workspace, id, stream, event.into(), now).await;
-        if let Err(error) = noted {
-            tracing::warn!(error = &error as &dyn std::error::Error, "a use could not be recorded");
+        let noting = self.observe(caller, who.workspace, id, stream, event.into(), now);
+        match tokio::time::timeout(NOTING, noting).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a use could not be recorded");
+            }
+            Err(_) => tracing::warn!("recording a use takes long; the login goes on"),
         }
     }
 

@@ -9,7 +9,7 @@ use rota_aggregates::{Event, Position, StreamId, Timestamp, WorkspaceId};
 use rota_projections::Details;
 use rota_projections::audit::Facet;
 
-use super::change::{ATTEMPTS_MAX, Along, Committed};
+use super::change::{ATTEMPTS_MAX, Along, Committed, Expected};
 use super::{App, Caller, Failure};
 use crate::log::Append;
 use crate::views::AuditQuery;
@@ -52,7 +52,7 @@ impl App {
         let command = WorkspaceCommand::OpenWorkspace { now };
         let events = decide(Workspace::default(), command).await?;
         let position = self
-            .append_workspace(caller, id, None, events, details, now)
+            .append_workspace(caller, id, vec![(StreamId::workspace(id), None)], events, details, now)
             .await?
             .ok_or(Failure::Overloaded)?;
         let view =
@@ -69,17 +69,16 @@ impl App {
     ) -> Result<(Policy, Option<Position>), Failure> {
         caller.allow(id, &[Role::Admin], "workspace")?;
         for _ in 0..ATTEMPTS_MAX {
-            let (caller, _, now) = self.ground(caller, id)?;
-            let (state, sequence) =
-                self.tip.tip.read().live.workspace(id).ok_or(Failure::NotFound("workspace"))?;
+            let (caller, expected, now) = self.ground(caller, id)?;
+            let state = self.tip.tip.read().live.workspace(id).map(|(state, _)| state);
+            let state = state.ok_or(Failure::NotFound("workspace"))?;
             let policy = change(state.policy);
             let events = decide(state, WorkspaceCommand::SetPolicy { policy, now }).await?;
             if events.is_empty() {
                 return Ok((policy, None));
             }
             let details = caller.details();
-            if let Some(position) =
-                self.append_workspace(&caller, id, Some(sequence), events, details, now).await?
+            if let Some(position) = self.append_workspace(&caller, id, expected, events, details, now).await?
             {
                 return Ok((policy, Some(position)));
             }
@@ -91,24 +90,20 @@ impl App {
         &self,
         caller: &Caller,
         id: WorkspaceId,
-        sequence: Option<rota_aggregates::Sequence>,
+        expected: Expected,
         events: Vec<rota_aggregates::workspace::WorkspaceEvent>,
         details: Details,
         now: Timestamp,
     ) -> Result<Option<Position>, Failure> {
         let place = self.place()?;
+        // Held until the command is recorded: see `rewrap`.
+        let _ring = self.keys();
         let stream = StreamId::workspace(id);
         let events = events.into_iter().map(|e| (stream, Event::from(e))).collect();
         let along = Along { details, ..Along::default() };
         let mut entropy = self.entropy()?;
         let events = self.encode(caller, id, events, &along, now, &mut entropy)?;
-        let append = Append {
-            expected: vec![(stream, sequence)],
-            claim: None,
-            events,
-            shred: Vec::new(),
-            decided_at: now,
-        };
+        let append = Append { expected, claim: None, events, shred: Vec::new(), decided_at: now };
         match self.commit(place, append, None).await {
             Ok(recording) => Ok(recording.map(|r| r.last)),
             Err(Committed::Failed(failure)) => Err(failure),

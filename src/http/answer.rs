@@ -16,7 +16,8 @@ pub(crate) fn encode(
     body: &impl Serialize,
 ) -> Result<Vec<u8>, Failure> {
     let location = location.unwrap_or_default();
-    let mut bytes = Vec::with_capacity(256);
+    // Large enough not to grow: a buffer that grows leaves copies of the secret behind.
+    let mut bytes = Vec::with_capacity(4_096);
     bytes.extend_from_slice(&status.as_u16().to_le_bytes());
     bytes.extend_from_slice(&(location.len() as u16).to_le_bytes());
     bytes.extend_from_slice(location.as_bytes());

@@ -29,7 +29,7 @@ pub(crate) enum NotLetIn {
 impl Request {
     /// Lets in the operator or a workspace key, shown as a bearer token.
     pub(crate) async fn bearer(&self, dialect: Dialect) -> Result<Caller, NotLetIn> {
-        let anonymous = self.caller(Principal::Operator, dialect);
+        let anonymous = self.caller(Principal::Anonymous, dialect);
         match self.authorization() {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => {
                 match self.app().authenticate_bearer(&anonymous, token).await {
@@ -43,7 +43,7 @@ impl Request {
 
     /// Lets in a credential by HTTP Basic (RFC 7617): split at the first colon, UTF-8.
     pub(crate) async fn basic(&self, dialect: Dialect, kinds: &[Kind]) -> Result<Caller, NotLetIn> {
-        let anonymous = self.caller(Principal::Operator, dialect);
+        let anonymous = self.caller(Principal::Anonymous, dialect);
         let pair = self.authorization().filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
         let Some((_, encoded)) = pair else { return Err(self.nothing(self.authorization().is_some())) };
         let who = match decode_basic(encoded) {

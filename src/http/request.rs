@@ -92,7 +92,8 @@ impl Request {
             return peer;
         }
         // The last entry is the one that our own proxy wrote.
-        let forwarded = self.header("x-forwarded-for").and_then(|list| list.rsplit(',').next());
+        let lines = self.http.headers().get_all("x-forwarded-for");
+        let forwarded = lines.last().and_then(|line| line.to_str().ok()?.rsplit(',').next());
         forwarded.and_then(|text| text.trim().parse().ok()).or(peer)
     }
 

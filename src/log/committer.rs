@@ -196,6 +196,11 @@ impl Committer {
         self.healthy.load(Ordering::Relaxed)
     }
 
+    /// The store was found to work again.
+    pub fn recovered(&self) {
+        self.healthy.store(true, Ordering::Relaxed);
+    }
+
     /// A place in the queue, to be had before a secret is made.
     pub fn reserve(&self) -> Result<Place<'_>, CommitError> {
         self.queue.try_reserve().map(Place).map_err(|_| CommitError::Overloaded)
@@ -210,7 +215,7 @@ impl Committer {
         self.reserve()?.append(append, held).await
     }
 
-    /// Writes down the use marks that wait, in a commit of their own.
+    /// Returns once everything that waits now has its verdict, and the use marks that wait are written down.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         if self.queue.send(Message::Flush(done)).await.is_ok() {
@@ -262,8 +267,8 @@ struct Judged {
 impl Worker {
     async fn run(mut self, mut jobs: mpsc::Receiver<Message>) {
         let mut messages = Vec::new();
+        let mut flushes = Vec::new();
         loop {
-            let mut flushes = Vec::new();
             if self.backlog.is_empty() && jobs.recv_many(&mut messages, BATCH_EVENTS_MAX).await == 0 {
                 return;
             }
@@ -275,7 +280,9 @@ impl Worker {
             }
             let batch = self.take_batch();
             self.commit(batch).await;
-            drop(flushes);
+            if self.backlog.is_empty() {
+                flushes.clear();
+            }
         }
     }
 
@@ -321,14 +328,17 @@ impl Worker {
                 self.healthy.store(false, Ordering::Relaxed);
                 tracing::error!(error = &error as &dyn std::error::Error, "a commit failed");
                 self.tip.return_marks(slots);
-                let moved = matches!(error, LogError::Behind { .. });
-                if moved {
+                let verdict = match error {
+                    LogError::Behind { .. } => Ok(Verdict::Stale),
+                    LogError::Unavailable(_) => Err(CommitError::Unavailable),
+                    _ => Err(CommitError::Unknown),
+                };
+                if verdict.is_ok() {
                     self.catch_up().await;
                 }
                 for job in accepted.into_iter().map(|a| a.job).chain(waiting.into_iter().map(|(job, _)| job))
                 {
-                    let answer = if moved { Ok(Verdict::Stale) } else { Err(CommitError::Unavailable) };
-                    job.answer(answer);
+                    job.answer(verdict.clone());
                 }
             }
         }

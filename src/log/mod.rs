@@ -184,6 +184,6 @@ pub trait EventLog: Send + Sync + 'static {
     /// Every use mark.
     async fn use_marks(&self) -> Result<Vec<UseMark>, LogError>;
 
-    /// Writes a consistent copy to `path`, without the recoverable parts named in `leave_out`.
+    /// Writes a consistent copy to `path`. What was destroyed is not in it, not even as remains in free pages.
     async fn backup(&self, path: &std::path::Path) -> Result<(), LogError>;
 }

@@ -57,8 +57,7 @@ impl Views {
                 .await
                 .map_err(LogError::unavailable)?;
         let (projected, _) = watch::channel(Position(position.unwrap_or(0) as u64));
-        let views =
-            Self { log, writer: Mutex::new(writer), readers, projected };
+        let views = Self { log, writer: Mutex::new(writer), readers, projected };
         // A ledger that was restored from a backup may be shorter than the views that stood beside it.
         if views.projected() > views.log.next().await? {
             views.clear().await?;

@@ -140,7 +140,11 @@ impl Views {
             sql.push(" AND position < ").push_bind(before.0 as i64);
         }
         if living {
-            sql.push(" AND revoked = -1");
+            sql.push(" AND (revoked = -1");
+            if let Some(before) = before {
+                sql.push(" OR revoked >= ").push_bind(before.0 as i64);
+            }
+            sql.push(")");
         }
         sql.push(" ORDER BY position LIMIT ").push_bind(limit as i64);
         sql.push(" OFFSET ").push_bind(offset as i64);

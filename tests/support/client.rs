@@ -44,11 +44,6 @@ impl Caller {
         Self { http: client(), url: url.to_owned(), authorization: Some(format!("Bearer {token}")) }
     }
 
-    /// Somebody who shows nothing.
-    pub fn anonymous(url: &str) -> Self {
-        Self { http: client(), url: url.to_owned(), authorization: None }
-    }
-
     /// The same connections with another token.
     pub fn with_bearer(&self, token: &str) -> Self {
         Self { authorization: Some(format!("Bearer {token}")), ..self.clone() }
@@ -90,10 +85,6 @@ impl Caller {
 
     pub async fn post(&self, path: &str, body: Value) -> Reply {
         self.send(Method::POST, path, &[], Some(body.to_string().into_bytes())).await.unwrap()
-    }
-
-    pub async fn put(&self, path: &str, body: Value) -> Reply {
-        self.send(Method::PUT, path, &[], Some(body.to_string().into_bytes())).await.unwrap()
     }
 
     /// Opens a workspace, as the operator.

@@ -7,7 +7,6 @@ use std::time::Duration;
 use rota::app::clock::ManualClock;
 use rota::app::{App, Opened, OperatorKey, Options, StoreUrl};
 use rota::http::{Running, ServeOptions, start};
-use rota_aggregates::Timestamp;
 use rota_aggregates::secret::Secret;
 
 use crate::client::Caller;
@@ -62,11 +61,6 @@ impl Service {
         let (opened, running) = open(&self.path(), Arc::clone(&self.clock)).await;
         self.operator = Caller::bearer(&running.url, OPERATOR);
         (self.opened, self.running) = (Some(opened), Some(running));
-    }
-
-    /// The instant `micros` after another.
-    pub fn after(time: &str, micros: i64) -> Timestamp {
-        Timestamp::from_micros(time.parse::<Timestamp>().unwrap().micros() + micros)
     }
 
     /// Waits until a condition holds; fails after half a minute.

@@ -48,6 +48,8 @@ pub struct SqliteLog {
     /// Bytes appended since the last checkpoint.
     appended: Arc<AtomicU64>,
     checkpoint: Arc<Notify>,
+    /// Whether something was destroyed since the last checkpoint.
+    shredded: Arc<AtomicBool>,
     checkpointing: AtomicBool,
     /// Held for the life of the log.
     _lock: File,
@@ -113,6 +115,7 @@ impl SqliteLog {
             next: AtomicU64::new(next.0),
             appended: Arc::default(),
             checkpoint: Arc::new(Notify::new()),
+            shredded: Arc::default(),
             checkpointing: AtomicBool::new(false),
             _lock: lock,
         };
@@ -135,11 +138,19 @@ impl SqliteLog {
             .await
             .map_err(LogError::unavailable)?;
         let (notify, appended) = (Arc::clone(&self.checkpoint), Arc::clone(&self.appended));
+        let shredded = Arc::clone(&self.shredded);
         tokio::spawn(async move {
             loop {
                 notify.notified().await;
                 appended.store(0, Ordering::Relaxed);
-                if let Err(error) = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").await {
+                // After a destruction the old pages in the WAL go too, unless a reader still needs it: the busy time is
+                // short, since writers wait meanwhile, and the next occasion comes.
+                let pragma = if shredded.swap(false, Ordering::Relaxed) {
+                    "PRAGMA busy_timeout = 20; PRAGMA wal_checkpoint(TRUNCATE)"
+                } else {
+                    "PRAGMA wal_checkpoint(PASSIVE)"
+                };
+                if let Err(error) = connection.execute(pragma).await {
                     tracing::warn!(%error, "a checkpoint failed; the next one takes its work over");
                 }
             }
@@ -318,7 +329,10 @@ impl EventLog for SqliteLog {
         self.next.store(end.0, Ordering::Release);
         let bytes: usize = batch.rows.iter().map(|row| row.leaf.len() + 512).sum();
         let before = self.appended.fetch_add(bytes as u64, Ordering::Relaxed);
-        if before + bytes as u64 >= CHECKPOINT_BYTES {
+        if !batch.shred.is_empty() {
+            self.shredded.store(true, Ordering::Relaxed);
+        }
+        if !batch.shred.is_empty() || before + bytes as u64 >= CHECKPOINT_BYTES {
             self.checkpoint.notify_one();
         }
         Ok(())
