@@ -62,7 +62,7 @@ impl Stop {
 }
 
 /// An error with all that led to it, each once.
-fn chain(error: &(dyn Error + 'static)) -> String {
+pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {
