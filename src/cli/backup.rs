@@ -16,7 +16,7 @@ const EXAMPLES: &str = "\
 The copy is one consistent SQLite file of mode 0600. It opens only with the master key, which is not in it: keep that
 apart. With --url the server that has the ledger open writes the copy, on its own disk; otherwise this command does.
 
-To restore: put the copy in the place of the database and start with the same master key. Check it first:
+To restore: put the copy as rota.db into an empty folder, the master key beside it, and serve that. Check it first:
   rota verify --store sqlite:/backups/rota.db
 
 Examples:
@@ -41,14 +41,15 @@ impl Backup {
             .map_err(|error| Stop::failed(format!("can't tell where {} is", self.path.display()), error))?;
         if let Some(remote) = self.server.named()? {
             let done = remote.post("/v1/admin/backup", &json!({ "path": path })).await?;
-            println!("{} bytes are in {}, on the server's disk", text(&done["bytes"]), text(&done["path"]));
+            say!("{} bytes are in {}, on the server's disk", text(&done["bytes"]), text(&done["path"]));
             return Ok(());
         }
         telemetry::init_quiet(LogFormat::Text, "warn");
+        self.store.path()?;
         let ledger = AtRest::open(self.store.options()?).await?;
         ledger.log.backup(&path).await?;
         let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());
-        println!("{bytes} bytes are in {}", path.display());
+        say!("{bytes} bytes are in {}", path.display());
         Ok(())
     }
 }

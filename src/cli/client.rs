@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 use super::error::Stop;
 
 /// A request may take so long.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 /// Attempts at most, the first one included.
 const ATTEMPTS_MAX: u32 = 8;
 /// The first pause between two attempts; each further one is twice as long.
@@ -24,7 +24,7 @@ pub struct ServerArgs {
     /// The server
     #[arg(long, env = "ROTA_URL", value_name = "URL")]
     pub url: Option<String>,
-    /// The operator's or a workspace's key. Other users of this machine can read flags: prefer ROTA_KEY
+    /// The operator's or a workspace's key. Other users of this machine can read flags: prefer `ROTA_KEY`
     #[arg(long, env = "ROTA_KEY", value_name = "KEY", hide_env_values = true)]
     pub key: Option<String>,
 }
@@ -73,12 +73,17 @@ impl Remote {
     /// A server by its URL.
     pub fn new(url: &str, key: Zeroizing<String>) -> Result<Self, Stop> {
         let parsed = reqwest::Url::parse(url).ok().filter(|u| matches!(u.scheme(), "http" | "https"));
-        if parsed.is_none() {
+        let Some(parsed) = parsed else {
             return Err(
                 Stop::usage(format!("{url} is no URL of a server")).advise("such as http://127.0.0.1:8700")
             );
+        };
+        let mut client = Client::builder();
+        // A proxy of the network's knows no way to this machine.
+        if parsed.host_str().is_some_and(|host| host == "localhost" || is_loopback(host)) {
+            client = client.no_proxy();
         }
-        let client = Client::builder()
+        let client = client
             .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
             .timeout(TIMEOUT)
             .connect_timeout(Duration::from_secs(10))
@@ -186,6 +191,11 @@ impl Remote {
             Attempt::Refused(stop)
         }
     }
+}
+
+fn is_loopback(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    address.is_ok_and(|address| address.is_loopback() || address.is_unspecified())
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {

@@ -1,11 +1,12 @@
 //! `rota history`.
 
+use rota_aggregates::Timestamp;
 use serde_json::Value;
 
 use super::client::{Remote, ServerArgs};
 use super::credential::segment;
 use super::error::Stop;
-use super::output::{self, FormatArgs, text};
+use super::output::{self, Format, FormatArgs, text};
 
 /// Events asked for at once.
 const PAGE: &str = "100";
@@ -35,7 +36,8 @@ impl History {
     pub async fn run(self) -> Result<(), Stop> {
         let remote = self.server.remote()?;
         let events = read(&remote, segment(&self.id)?, self.as_of.as_deref()).await?;
-        output::many(self.output.format, &events, &COLUMNS, &rows(&events));
+        let detail = if self.output.format == Format::Table { Detail::Short } else { Detail::Full };
+        output::many(self.output.format, &events, &COLUMNS, &rows(&events, detail));
         Ok(())
     }
 }
@@ -65,12 +67,26 @@ pub async fn read(remote: &Remote, id: &str, as_of: Option<&str>) -> Result<Vec<
 /// The columns of [`rows`].
 pub const COLUMNS: [&str; 6] = ["position", "time", "event", "version", "actor", "more"];
 
-/// Events as rows for people and spreadsheets.
-pub fn rows(events: &[Value]) -> Vec<Vec<String>> {
-    events.iter().map(row).collect()
+/// How much of ids and times is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Detail {
+    /// As much as fits a screen.
+    Short,
+    /// All.
+    Full,
 }
 
-fn row(event: &Value) -> Vec<String> {
+/// Events as rows for people and spreadsheets.
+pub fn rows(events: &[Value], detail: Detail) -> Vec<Vec<String>> {
+    events.iter().map(|event| row(event, detail)).collect()
+}
+
+/// A time to the millisecond.
+fn short_time(time: &str) -> String {
+    time.parse().map_or_else(|_| time.to_owned(), |time: Timestamp| time.to_millis_text())
+}
+
+fn row(event: &Value, detail: Detail) -> Vec<String> {
     let data = &event["data"];
     let version = [&data["secret"]["version"], &data["version"]];
     let version = version.into_iter().find(|v| !v.is_null()).map(text).unwrap_or_default();
@@ -79,18 +95,26 @@ fn row(event: &Value) -> Vec<String> {
     let kind = text(&event["actorkind"]);
     let actor = match text(&event["actorid"]) {
         id if kind == "operator" || kind == "scheduler" || id.is_empty() => kind,
+        id if detail == Detail::Short => {
+            format!("{kind} …{}", id.get(id.len().saturating_sub(6)..).unwrap_or_default())
+        }
         id => format!("{kind} {id}"),
     };
-    vec![text(&event["position"]), text(&event["time"]), short.to_owned(), version, actor, more(data)]
+    let time = match detail {
+        Detail::Short => short_time(&text(&event["time"])),
+        Detail::Full => text(&event["time"]),
+    };
+    vec![text(&event["position"]), time, short.to_owned(), version, actor, more(data, detail)]
 }
 
 /// What else is worth a word.
-fn more(data: &Value) -> String {
+fn more(data: &Value, detail: Detail) -> String {
     let replaced = &data["replaced"];
     let mut words = Vec::new();
     if !replaced["version"].is_null() {
         let until = match &replaced["expiresAt"] {
             Value::Null => "ends at once".to_owned(),
+            at if detail == Detail::Short => format!("valid until {}", short_time(&text(at))),
             at => format!("valid until {}", text(at)),
         };
         words.push(format!("version {} {until}", text(&replaced["version"])));

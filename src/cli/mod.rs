@@ -1,6 +1,10 @@
 //! The command line: one file for each verb. What a verb does is in [`rota::app`], or asked of a server; here is how
 //! it is asked for and what is printed.
-#![expect(clippy::print_stdout, reason = "what a command prints is what it is for")]
+
+/// Prints a line to stdout.
+macro_rules! say {
+    ($($line:tt)*) => { $crate::cli::output::say(format_args!($($line)*)) };
+}
 
 mod backup;
 mod client;

@@ -1,7 +1,23 @@
 //! What commands print: for people a table, for programs JSON, NDJSON or CSV.
 
+use std::fmt;
+use std::io::{ErrorKind, Write};
+
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
+
+/// Prints a line. A reader that has gone has read enough; anything else that keeps it from being written is an end,
+/// since what is printed may be a secret that is shown only now.
+pub fn say(line: fmt::Arguments<'_>) {
+    match writeln!(std::io::stdout().lock(), "{line}") {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+        Err(error) => {
+            eprintln!("rota: can't write to stdout: {error}");
+            std::process::exit(1);
+        }
+    }
+}
 
 /// How results are written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
@@ -30,11 +46,11 @@ pub fn one(format: Format, document: &Value, fields: &[(&str, String)]) {
         Format::Table => {
             let width = fields.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
             for (name, value) in fields {
-                println!("{name:width$}  {value}");
+                say!("{name:width$}  {value}");
             }
         }
-        Format::Json => println!("{document:#}"),
-        Format::Ndjson => println!("{document}"),
+        Format::Json => say!("{document:#}"),
+        Format::Ndjson => say!("{document}"),
         Format::Csv => {
             let (names, values): (Vec<_>, Vec<_>) = fields.iter().cloned().unzip();
             csv(&names, &[values]);
@@ -45,9 +61,9 @@ pub fn one(format: Format, document: &Value, fields: &[(&str, String)]) {
 /// Prints many things of one kind.
 pub fn many(format: Format, documents: &[Value], columns: &[&str], rows: &[Vec<String>]) {
     match format {
-        Format::Table => println!("{}", table(columns, rows)),
-        Format::Json => println!("{:#}", Value::from(documents)),
-        Format::Ndjson => documents.iter().for_each(|document| println!("{document}")),
+        Format::Table => say!("{}", table(columns, rows)),
+        Format::Json => say!("{:#}", Value::from(documents)),
+        Format::Ndjson => documents.iter().for_each(|document| say!("{document}")),
         Format::Csv => csv(columns, rows),
     }
 }
@@ -55,7 +71,7 @@ pub fn many(format: Format, documents: &[Value], columns: &[&str], rows: &[Vec<S
 /// A table for people.
 pub fn table(columns: &[&str], rows: &[Vec<String>]) -> Table {
     let mut table = Table::new();
-    table.load_preset(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_preset(presets::NOTHING);
     table.set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns);
     table.add_rows(rows);
@@ -63,10 +79,10 @@ pub fn table(columns: &[&str], rows: &[Vec<String>]) -> Table {
 }
 
 fn csv(columns: &[&str], rows: &[Vec<String>]) {
-    println!("{}", columns.join(","));
+    say!("{}", columns.join(","));
     for row in rows {
         let cells: Vec<_> = row.iter().map(|cell| quoted(cell)).collect();
-        println!("{}", cells.join(","));
+        say!("{}", cells.join(","));
     }
 }
 

@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use super::client::Remote;
 use super::error::Stop;
-use super::history;
+use super::history::{self, Detail};
 use super::output::{self, text};
 use super::serve::{Signals, announce, not_listening};
 use super::store::{self, StoreArgs};
@@ -97,12 +97,12 @@ impl Quickstart {
             shown = show(&url, &operator) => shown.map(Some),
             () = signals.wait() => Ok(None),
         };
-        if let Ok(Some(made)) = &shown {
+        if let Ok(Some(made)) = &shown
+            && !self.once
+        {
             go_on(&url, &key_path, made);
-            if !self.once {
-                announce(&format!("rota is serving on {url}"))?;
-                signals.wait().await;
-            }
+            announce(&format!("rota is serving on {url}"))?;
+            signals.wait().await;
         }
         running.stop().await;
         opened.close().await;
@@ -116,7 +116,7 @@ impl Quickstart {
         };
         match rota::http::start(Arc::clone(app), ServeOptions::new(first)).await {
             Err(error) if error.kind() == ErrorKind::AddrInUse && self.listen.is_none() => {
-                println!("Port {} is taken, so this takes a free one.", first.port());
+                say!("Port {} is taken, so this takes a free one.", first.port());
                 let free = SocketAddr::new(first.ip(), 0);
                 let started = rota::http::start(Arc::clone(app), ServeOptions::new(free)).await;
                 started.map_err(|error| not_listening(free, error))
@@ -143,7 +143,7 @@ async fn show(url: &str, operator: &Secret) -> Result<Made, Stop> {
     let remote = Remote::new(url, Zeroizing::new(operator.expose().to_owned()))?;
     let workspace = remote.post("/v1/workspaces", &json!({ "name": "quickstart" })).await?;
     let workspace_id = text(&workspace["id"]);
-    println!("1. Opened the workspace quickstart, {workspace_id}.");
+    say!("1. Opened the workspace quickstart, {workspace_id}.");
     let key = json!({ "name": "quickstart", "roles": ["admin"], "mode": "test" });
     let key = remote.post(&format!("/v1/workspaces/{workspace_id}/keys"), &key).await?;
     let workspace_key = text(&key["key"]);
@@ -154,17 +154,17 @@ async fn show(url: &str, operator: &Secret) -> Result<Made, Stop> {
     let credential = text(&issued["credential"]["id"]);
     let client_id = text(&issued["secrets"]["clientId"]);
     let old = text(&issued["secrets"]["clientSecret"]);
-    println!("2. Issued a credential, {credential}: client id {client_id}, secret …{}.", hint(&old));
+    say!("2. Issued a credential, {credential}: client id {client_id}, secret …{}.", hint(&old));
 
     let rotate = json!({ "gracePeriodSeconds": GRACE_SECONDS, "reason": "quickstart" });
     let path = format!("/v1/credentials/{credential}/rotate");
     let rotated = remote.post_once(&path, &rotate, &super::rotate::random_key()?).await?;
     let new = text(&rotated["secrets"]["clientSecret"]);
     let until = text(&rotated["oldSecretExpiresAt"]);
-    println!("3. Rotated it: the new secret is …{}, the old one is valid until {until}.", hint(&new));
+    say!("3. Rotated it: the new secret is …{}, the old one is valid until {until}.", hint(&new));
 
     let both = [verify(&remote, &client_id, &old).await?, verify(&remote, &client_id, &new).await?];
-    println!("4. During the overlap: old secret {}, new secret {}.", word(both[0]), word(both[1]));
+    say!("4. During the overlap: old secret {}, new secret {}.", word(both[0]), word(both[1]));
     if both != [true, true] {
         return Err(Stop::refused("both secrets should be valid during the overlap"));
     }
@@ -176,7 +176,7 @@ async fn show(url: &str, operator: &Secret) -> Result<Made, Stop> {
     });
     ended.await.map_err(|error| Stop::failed("the old secret is still valid", error))??;
     let new_is_valid = verify(&remote, &client_id, &new).await?;
-    println!("5. After it: old secret {}, new secret {}.", word(false), word(new_is_valid));
+    say!("5. After it: old secret {}, new secret {}.", word(false), word(new_is_valid));
     if !new_is_valid {
         return Err(Stop::refused("the new secret should be valid after the overlap"));
     }
@@ -192,8 +192,8 @@ async fn show(url: &str, operator: &Secret) -> Result<Made, Stop> {
         }
     });
     let events = events.await.map_err(|error| Stop::failed("the expiry is not recorded", error))??;
-    println!("6. Its history, which nobody can change:\n");
-    println!("{}\n", output::table(&history::COLUMNS, &history::rows(&events)));
+    say!("6. Its history, which nobody can change:\n");
+    say!("{}\n", output::table(&history::COLUMNS, &history::rows(&events, Detail::Short)));
     Ok(Made { workspace_key, credential, client_id, secret: new })
 }
 
@@ -213,16 +213,14 @@ fn hint(secret: &str) -> &str {
 /// What to do next, ready to be pasted.
 fn go_on(url: &str, operator_key: &std::path::Path, made: &Made) {
     let Made { workspace_key, credential, client_id, secret } = made;
-    println!("Go on with it:\n");
-    println!("  export ROTA_URL={url}");
-    println!("  export ROTA_KEY={workspace_key}");
-    println!("  rota history {credential}");
-    println!("  rota rotate {credential} --grace 1h\n");
-    println!("  curl -s {url}/v1/verify -H \"Authorization: Bearer $ROTA_KEY\" \\");
-    println!("    --json '{{\"publicId\": \"{client_id}\", \"secret\": \"{secret}\"}}'");
-    println!("  curl -s {url}/v1/credentials/{credential}/rotate -H \"Authorization: Bearer $ROTA_KEY\" \\");
-    println!(
-        "    -H \"Idempotency-Key: my-first-retry-safe-key\" --json '{{\"gracePeriodSeconds\": 3600}}'\n"
-    );
-    println!("The operator key is in {}.\n", operator_key.display());
+    say!("Go on with it:\n");
+    say!("  export ROTA_URL={url}");
+    say!("  export ROTA_KEY={workspace_key}");
+    say!("  rota history {credential}");
+    say!("  rota rotate {credential} --grace 1h\n");
+    say!("  curl -s {url}/v1/verify -H \"Authorization: Bearer $ROTA_KEY\" \\");
+    say!("    --json '{{\"publicId\": \"{client_id}\", \"secret\": \"{secret}\"}}'");
+    say!("  curl -s {url}/v1/credentials/{credential}/rotate -H \"Authorization: Bearer $ROTA_KEY\" \\");
+    say!("    -H \"Idempotency-Key: my-first-retry-safe-key\" --json '{{\"gracePeriodSeconds\": 3600}}'\n");
+    say!("The operator key is in {}.\n", operator_key.display());
 }

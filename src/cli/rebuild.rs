@@ -32,7 +32,7 @@ impl Rebuild {
     pub async fn run(self) -> Result<(), Stop> {
         if let Some(remote) = self.server.named()? {
             jobs::run(&remote, "rebuild", "Folding", &json!({})).await?;
-            println!("the views are folded anew");
+            say!("the views are folded anew");
             return Ok(());
         }
         telemetry::init_quiet(LogFormat::Text, "warn");
@@ -46,7 +46,7 @@ impl Rebuild {
         let events = opened.replayed;
         opened.close().await;
         rebuilt?;
-        println!("the views are folded anew from {events} events");
+        say!("the views are folded anew from {events} events");
         Ok(())
     }
 }

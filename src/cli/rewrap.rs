@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::{SecureRandom, SystemRandom};
-use rota::app::App;
 use rota::app::master_key_file::NotRewrapped;
-use rota::sealing::MasterKey;
+use rota::app::{App, Failure};
+use rota::sealing::{MasterKey, SealError};
 use rota::telemetry::{self, LogFormat};
 use serde_json::json;
 use zeroize::Zeroizing;
@@ -61,7 +61,7 @@ impl Rewrap {
             let body =
                 self.new_master_key_file.map_or_else(|| json!({}), |f| json!({ "newMasterKeyFile": f }));
             jobs::run(&remote, "rewrap", "Rewrapping", &body).await?;
-            println!("everything is under the new master key");
+            say!("everything is under the new master key");
             return Ok(());
         }
         telemetry::init_quiet(LogFormat::Text, "error");
@@ -70,7 +70,7 @@ impl Rewrap {
         let opened = store::open(self.store.options()?).await?;
         let wrapped = self.rewrap(&opened.app, new).await;
         opened.close().await;
-        println!("everything is under the new master key; {} data keys were wrapped anew", wrapped?);
+        say!("everything is under the new master key; {} data keys were wrapped anew", wrapped?);
         Ok(())
     }
 
@@ -104,6 +104,9 @@ impl Rewrap {
             Some(new) => app.change_master_key(new, at).await,
         };
         wrapped.map_err(|error| match error {
+            NotRewrapped::Failed(Failure::Sealed(SealError::SameMasterKey)) => {
+                Stop::failed("the master key was not changed", error)
+            }
             NotRewrapped::Failed(_) => Stop::failed("the rewrapping is not finished", error)
                 .advise("`rota rewrap --resume` goes on with it"),
             other => Stop::failed("the master key was not changed", other),

@@ -61,7 +61,10 @@ impl Serve {
         let mut signals = Signals::new()?;
         let mut options = self.store.options()?;
         options.operator_key = store::operator_key()?;
-        let opened = store::open(options).await?;
+        let opened = tokio::select! {
+            opened = store::open(options) => opened?,
+            () = signals.wait() => return Ok(()),
+        };
         self.show_operator_key(&opened)?;
         let tls = self.tls_cert.zip(self.tls_key);
         let options = ServeOptions {
@@ -91,7 +94,7 @@ impl Serve {
         let shown = "the operator key, shown this once and kept nowhere:";
         match self.store.operator_key_path() {
             // Of the two streams this is the one that is surely a screen, and no file.
-            _ if std::io::stdout().is_terminal() => println!("{shown}\n\n  {}\n", key.expose()),
+            _ if std::io::stdout().is_terminal() => say!("{shown}\n\n  {}\n", key.expose()),
             Some(path) => {
                 store::write_operator_key(&path, key).map_err(|error| {
                     let what = format!("can't write the operator key to {}", path.display());

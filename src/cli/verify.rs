@@ -43,36 +43,37 @@ impl Verify {
             ));
         }
         telemetry::init_quiet(LogFormat::Text, "error");
+        self.store.path()?;
         let ledger = AtRest::open(self.store.options()?).await?;
         let progress = Progress::new("Checking");
         let report = ledger.check(|done, total| progress.at(done, total)).await?;
         drop(progress);
         match self.output.format {
             Format::Table | Format::Csv => print(&report),
-            Format::Json => println!("{:#}", document(&report)),
-            Format::Ndjson => println!("{}", document(&report)),
+            Format::Json => say!("{:#}", document(&report)),
+            Format::Ndjson => say!("{}", document(&report)),
         }
         if report.found == 0 { Ok(()) } else { Err(Stop::bad()) }
     }
 }
 
 fn print(report: &Report) {
-    println!("events      {}, the last at {}", report.events, report.last_time);
-    println!("parts       {} as recorded, {} destroyed as events say", report.parts, report.destroyed);
-    println!("snapshot    {}", snapshot(report.snapshot));
+    say!("events      {}, the last at {}", report.events, report.last_time);
+    say!("parts       {} as recorded, {} destroyed as events say", report.parts, report.destroyed);
+    say!("snapshot    {}", snapshot(report.snapshot));
     if report.found == 0 {
-        println!("verdict     the ledger is what it says");
+        say!("verdict     the ledger is what it says");
         return;
     }
-    println!("verdict     {} not as it must be:", report.found);
+    say!("verdict     {} not as it must be:", report.found);
     for (position, finding) in &report.findings {
-        println!("  position {position}: {}", chain(finding));
+        say!("  position {position}: {}", chain(finding));
     }
     if (report.findings.len() as u64) < report.found {
-        println!("  and {} more", report.found - report.findings.len() as u64);
+        say!("  and {} more", report.found - report.findings.len() as u64);
     }
     if let Some(position) = report.first_bad() {
-        println!("first bad position: {position}");
+        say!("first bad position: {position}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Runs the program and looks at what it leaves behind.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection};
 use tempfile::TempDir;
 
 /// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// The program in a folder, without this process' own settings.
 pub fn rota(folder: &Path) -> Command {
@@ -69,21 +69,22 @@ impl Server {
     /// Starts a command that serves, and waits until it says so.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut lines = Vec::new();
-        loop {
+        let out = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Self { child, url: String::new(), lines: Vec::new(), out };
+        while server.url.is_empty() {
             let mut line = String::new();
-            if out.read_line(&mut line).unwrap() == 0 {
-                let ended: Ran = child.wait_with_output().unwrap().into();
-                panic!("it never served: {lines:?} {}", ended.err);
+            if server.out.read_line(&mut line).unwrap() == 0 {
+                let mut said = String::new();
+                server.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+                panic!("it never served: {:?} {said}", server.lines);
             }
             let line = line.trim_end().to_owned();
-            let url = line.strip_prefix("rota is serving on ").map(str::to_owned);
-            lines.push(line);
-            if let Some(url) = url {
-                return Self { child, url, lines, out };
+            if let Some(url) = line.strip_prefix("rota is serving on ") {
+                url.clone_into(&mut server.url);
             }
+            server.lines.push(line);
         }
+        server
     }
 
     /// `rota serve` on a free port.

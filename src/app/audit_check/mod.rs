@@ -3,14 +3,17 @@
 //!
 //! It reads everything once, in position order, and goes on after a finding, so that one run tells all.
 
+mod findings;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rota_aggregates::observation::{ObservationEvent, PartRef, SealedPart};
-use rota_aggregates::record::{BadLeaf, Record};
+use rota_aggregates::record::Record;
 use rota_aggregates::{Event, EventId, Position, Sequence, StreamId, Timestamp};
 use rota_projections::Recorded;
 use rota_projections::live::{Live, UseMark};
 
+pub use self::findings::{Finding, Report, SnapshotCheck};
 use super::at_rest::AtRest;
 use super::change::sha256;
 use crate::log::committer::Tip;
@@ -21,104 +24,6 @@ const PAGE: u64 = 1_000;
 /// Findings that are kept; the others are counted.
 const FINDINGS_MAX: usize = 100;
 
-/// Something that is not as it must be.
-#[derive(Debug, thiserror::Error)]
-pub enum Finding {
-    /// A position without an event.
-    #[error("there is no event here, and there are later ones")]
-    Gap,
-    /// Bytes that are no event.
-    #[error("the bytes can't be read")]
-    Unreadable(#[from] BadLeaf),
-    /// An event that is older than the one before it.
-    #[error("its time {time} is before its predecessor's {before}")]
-    TimeGoesBack {
-        /// Its time.
-        time: Timestamp,
-        /// Its predecessor's.
-        before: Timestamp,
-    },
-    /// An event that is not the next of its stream.
-    #[error("it is number {found} of {stream}, where number {expected} was expected")]
-    OutOfSequence {
-        /// The stream.
-        stream: StreamId,
-        /// The event's number.
-        found: u32,
-        /// The number that would be right.
-        expected: u32,
-    },
-    /// Two events with one id.
-    #[error("its id {0} is that of an earlier event too")]
-    IdTwice(EventId),
-    /// A part that is not what the event says.
-    #[error("the {0} beside it is not the one that was recorded: its SHA-256 is another")]
-    PartDiffers(&'static str),
-    /// A part that the event does not know.
-    #[error("there is a {0} beside it of which the event says nothing")]
-    PartUnknown(&'static str),
-    /// A part that is gone without an event that says so.
-    #[error("the {0} beside it is gone, and no event says that it was destroyed")]
-    PartMissing(&'static str),
-    /// A part that should be gone.
-    #[error("the {0} beside it is still there, and an event says that it was destroyed")]
-    PartNotDestroyed(&'static str),
-    /// A snapshot that knows more than the log.
-    #[error(
-        "the ledger ends here, and a snapshot of it reaches up to {snapshot}: the events between are gone. If it was \
-         restored from an older backup on purpose, delete the snapshots beside it"
-    )]
-    EndIsMissing {
-        /// Where the snapshot ends.
-        snapshot: Position,
-    },
-    /// A snapshot whose last event is another.
-    #[error("the event before it is not the one that a snapshot was made after")]
-    OtherHistory,
-    /// A view that is not the fold of its events.
-    #[error("the view that a snapshot has up to here is not what the events before it give")]
-    SnapshotDiffers,
-}
-
-/// What was compared with a snapshot.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SnapshotCheck {
-    /// The snapshot up to there was compared.
-    Compared(Position),
-    /// There is none.
-    None,
-    /// It can't be read without the master key.
-    NoMasterKey,
-    /// There are events that can't be read, so there is nothing to compare it with.
-    NotComparable,
-}
-
-/// The outcome of a check.
-#[derive(Debug)]
-pub struct Report {
-    /// How many positions were looked at.
-    pub events: u64,
-    /// The time of the last event.
-    pub last_time: Timestamp,
-    /// Sealed parts that were compared with their events.
-    pub parts: u64,
-    /// Sealed parts that are gone, as events say.
-    pub destroyed: u64,
-    /// What is wrong, by position; at most so many as are worth reading.
-    pub findings: Vec<(Position, Finding)>,
-    /// How much is wrong.
-    pub found: u64,
-    /// What was compared with a snapshot.
-    pub snapshot: SnapshotCheck,
-}
-
-impl Report {
-    /// The first position at which something is wrong.
-    pub fn first_bad(&self) -> Option<Position> {
-        self.findings.first().map(|(position, _)| *position)
-    }
-}
-
 fn name(part: SealedPart) -> &'static str {
     match part {
         SealedPart::Digest => "digest",
@@ -128,8 +33,11 @@ fn name(part: SealedPart) -> &'static str {
     }
 }
 
+/// A SHA-256, where there is one.
+type Hashed = Option<[u8; 32]>;
+
 /// The parts beside an event: the hash that the event has, and the hash of what is there.
-fn parts(record: &Record, stored: &StoredEvent) -> [(SealedPart, Option<[u8; 32]>, Option<[u8; 32]>); 4] {
+fn parts(record: &Record, stored: &StoredEvent) -> [(SealedPart, Hashed, Hashed); 4] {
     let secret = match &record.event {
         Event::Credential(event) => event.secret(),
         _ => None,
@@ -283,25 +191,19 @@ impl AtRest {
             let positions: Vec<_> = (first..last).map(Position).collect();
             let mut stored = log.read_at(&positions).await?.into_iter().peekable();
             for position in positions {
-                match stored.next_if(|stored| stored.position == position) {
-                    Some(stored) => {
-                        let recorded = check.take(&stored);
-                        if let Some((at, tip, leaf)) = &mut snapshot {
-                            if at.0 == position.0 + 1 && sha256(&stored.leaf).0 != *leaf {
-                                check.find(*at, Finding::OtherHistory);
-                            }
-                            // It may have been written while events came in, and be ahead of its position.
-                            if position >= *at
-                                && let Some(recorded) = recorded
-                            {
-                                tip.apply(&recorded.fact());
-                            }
-                        }
-                    }
-                    None => {
-                        check.broken = true;
-                        check.find(position, Finding::Gap);
-                    }
+                let Some(stored) = stored.next_if(|stored| stored.position == position) else {
+                    check.broken = true;
+                    check.find(position, Finding::Gap);
+                    continue;
+                };
+                let recorded = check.take(&stored);
+                let Some((at, tip, leaf)) = &mut snapshot else { continue };
+                if at.0 == position.0 + 1 && sha256(&stored.leaf).0 != *leaf {
+                    check.find(*at, Finding::OtherHistory);
+                }
+                // It may have been written while events came in, and be ahead of its position.
+                if let Some(recorded) = recorded.filter(|_| position >= *at) {
+                    tip.apply(&recorded.fact());
                 }
             }
             progress(last, end.0);
