@@ -147,7 +147,7 @@ impl Writer {
         if self.workspaces.is_empty() || step.command % 32 == 0 {
             return self.open_workspace();
         }
-        if self.credentials.is_empty() || step.command % 16 == 1 {
+        if self.credentials.is_empty() || step.command % 32 == 1 {
             return self.issue(step);
         }
         match step.command % 16 {
@@ -237,8 +237,15 @@ impl Writer {
         }
     }
 
+    /// Mostly one of the last few, so that a credential sees many changes.
+    fn pick(&self, step: &Step) -> usize {
+        let count = self.credentials.len();
+        let among = if step.target % 8 == 0 { count } else { count.min(3) };
+        count - 1 - usize::from(step.target / 8) % among
+    }
+
     fn change(&mut self, step: &Step) {
-        let index = usize::from(step.target) % self.credentials.len();
+        let index = self.pick(step);
         let mut state = self.credentials[index];
         let now = self.now;
         let mut sealed = self.live.sealed_secrets(state.id);
@@ -307,7 +314,7 @@ impl Writer {
     }
 
     fn use_old_secret(&mut self, step: &Step) {
-        let state = self.credentials[usize::from(step.target) % self.credentials.len()];
+        let state = self.credentials[self.pick(step)];
         let Some(retiring) = state.retiring_at(self.now) else { return };
         let id = rota_aggregates::observation::old_secret_used_id(state.id, retiring.version, self.now);
         if self.live.was_observed(id) {
