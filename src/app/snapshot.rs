@@ -72,8 +72,8 @@ impl Snapshots {
         for (position, path) in self.list() {
             let read = read(&path, keys);
             let problem = match read {
-                Ok((tip, leaf)) => {
-                    let stored = match position.0.checked_sub(1) {
+                Ok(Held { tip, end, leaf }) => {
+                    let stored = match end.0.checked_sub(1) {
                         Some(last) => log.read_at(&[Position(last)]).await?,
                         None => continue,
                     };
@@ -94,15 +94,18 @@ impl Snapshots {
         Ok(None)
     }
 
-    /// The newest snapshot that is whole, with its position and the hash of the leaf before that.
-    pub fn newest(&self, keys: &KeyRing) -> Option<(Position, Tip, [u8; 32])> {
-        self.list().into_iter().find_map(|(position, path)| {
-            let (tip, leaf) = read(&path, keys).ok()?;
-            Some((position, tip, leaf))
-        })
+    /// The newest snapshot that is whole, and the position at which it began.
+    pub fn newest(&self, keys: &KeyRing) -> Option<(Position, Held)> {
+        self.list().into_iter().find_map(|(position, path)| Some((position, read(&path, keys).ok()?)))
     }
 
-    fn write(&self, tip: &SharedTip, keys: &KeyRing, at: Position, leaf: &[u8; 32]) -> std::io::Result<()> {
+    fn write(
+        &self,
+        tip: &SharedTip,
+        keys: &KeyRing,
+        at: Position,
+        leaf_before: impl Fn(Position) -> std::io::Result<[u8; 32]>,
+    ) -> std::io::Result<()> {
         let path = self.folder.join(format!("{}{}", self.stem, at.0));
         let temporary = self.folder.join(format!("{}part", self.stem));
         let mut mac = keys.snapshot_mac();
@@ -113,7 +116,6 @@ impl Snapshots {
         };
         put(MAGIC)?;
         put(&at.0.to_le_bytes())?;
-        put(leaf)?;
         let mut written = 0;
         let mut buffer = Vec::with_capacity(PORTION * 128);
         loop {
@@ -128,12 +130,15 @@ impl Snapshots {
         }
         put(&0u64.to_le_bytes())?;
         buffer.clear();
-        {
+        let end = {
             let tip = tip.tip.read();
             tip.live.encode_rest(&mut buffer);
             tip.replays.encode(&mut buffer);
-        }
+            tip.live.next_position()
+        };
         put(&buffer)?;
+        // Not the one at which it began: a ledger that was restored to a point in between knows that one too.
+        put(&leaf_before(end)?)?;
         file.write_all(&mac.finish())?;
         let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         file.sync_all()?;
@@ -151,7 +156,18 @@ fn create(path: &Path) -> std::io::Result<File> {
     File::options().create(true).truncate(true).write(true).mode(0o600).open(path)
 }
 
-fn read(path: &Path, keys: &KeyRing) -> Result<(Tip, [u8; 32]), String> {
+/// What a snapshot holds.
+/// A snapshot that is whole.
+pub struct Held {
+    /// What it holds.
+    pub tip: Tip,
+    /// The first position that it knows nothing of.
+    pub end: Position,
+    /// The hash of the leaf before that.
+    pub leaf: [u8; 32],
+}
+
+fn read(path: &Path, keys: &KeyRing) -> Result<Held, String> {
     let mut bytes = Vec::new();
     File::open(path).and_then(|mut f| f.read_to_end(&mut bytes)).map_err(|e| e.to_string())?;
     let (content, mac) = bytes.split_last_chunk::<32>().ok_or("it is too short")?;
@@ -163,17 +179,18 @@ fn read(path: &Path, keys: &KeyRing) -> Result<(Tip, [u8; 32]), String> {
     decode(content).ok_or_else(|| "it ends early".to_owned())
 }
 
-fn decode(content: &[u8]) -> Option<(Tip, [u8; 32])> {
+fn decode(content: &[u8]) -> Option<Held> {
     let mut input = Reader(content);
     if input.array::<16>()? != *MAGIC {
         return None;
     }
     let at = Position(input.u64()?);
-    let leaf = input.array::<32>()?;
     let mut live = Live::decode(&mut input)?;
+    let end = live.next_position();
     live.resume_at(at);
     let replays = ReplayIndex::decode(&mut input)?;
-    Some((Tip { live, replays }, leaf))
+    let leaf = input.array::<32>()?;
+    Some(Held { tip: Tip { live, replays }, end, leaf })
 }
 
 impl App {
@@ -204,11 +221,16 @@ impl App {
     }
 
     async fn write_snapshot(&self, snapshots: &Snapshots, at: Position) -> Result<(), String> {
-        let stored = self.log.read_at(&[Position(at.0 - 1)]).await.map_err(|e| e.to_string())?;
-        let leaf = sha256(&stored.first().ok_or("the last event is missing")?.leaf).0;
-        let (tip, keys) = (Arc::clone(&self.tip), self.keys());
+        let (log, tip, keys) = (Arc::clone(&self.log), Arc::clone(&self.tip), self.keys());
         let target = Snapshots::named(snapshots);
-        let write = move || target.write(&tip, &keys, at, &leaf);
+        let runtime = tokio::runtime::Handle::current();
+        let leaf_before = move |end: Position| {
+            let last = Position(end.0.saturating_sub(1));
+            let stored = runtime.block_on(log.read_at(&[last])).map_err(std::io::Error::other)?;
+            let event = stored.first().ok_or_else(|| std::io::Error::other("the last event is missing"))?;
+            Ok(sha256(&event.leaf).0)
+        };
+        let write = move || target.write(&tip, &keys, at, leaf_before);
         let written = tokio::task::spawn_blocking(write).await.map_err(|e| e.to_string())?;
         written.map_err(|e| e.to_string())
     }

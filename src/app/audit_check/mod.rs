@@ -16,6 +16,7 @@ use rota_projections::live::{Live, UseMark};
 pub use self::findings::{Finding, Report, SnapshotCheck};
 use super::at_rest::AtRest;
 use super::change::sha256;
+use crate::app::snapshot::Held;
 use crate::log::committer::Tip;
 use crate::log::{EventLog, LogError, StoredEvent};
 
@@ -181,10 +182,10 @@ impl AtRest {
             (Ok(_), None) => SnapshotCheck::None,
             (Ok(_), Some(_)) => SnapshotCheck::NotComparable,
         };
-        if let Some((at, ..)) = &snapshot
-            && *at > end
+        if let Some((_, held)) = &snapshot
+            && held.end > end
         {
-            check.find(end, Finding::EndIsMissing { snapshot: *at });
+            check.find(end, Finding::EndIsMissing { snapshot: held.end });
         }
         for first in (0..end.0).step_by(PAGE as usize) {
             let last = end.0.min(first + PAGE);
@@ -197,9 +198,9 @@ impl AtRest {
                     continue;
                 };
                 let recorded = check.take(&stored);
-                let Some((at, tip, leaf)) = &mut snapshot else { continue };
-                if at.0 == position.0 + 1 && sha256(&stored.leaf).0 != *leaf {
-                    check.find(*at, Finding::OtherHistory);
+                let Some((at, Held { tip, end, leaf })) = &mut snapshot else { continue };
+                if end.0 == position.0 + 1 && sha256(&stored.leaf).0 != *leaf {
+                    check.find(*end, Finding::OtherHistory);
                 }
                 // It may have been written while events came in, and be ahead of its position.
                 if let Some(recorded) = recorded.filter(|_| position >= *at) {
@@ -208,12 +209,13 @@ impl AtRest {
             }
             progress(last, end.0);
         }
-        if let Some((at, tip, _)) = snapshot
-            && at <= end
+        if let Some((at, held)) = snapshot
+            && held.end <= end
             && !check.broken
         {
             outcome = SnapshotCheck::Compared(at);
-            let same = bytes_of(&check.tip.live) == bytes_of(&tip.live) && check.tip.replays == tip.replays;
+            let same = bytes_of(&check.tip.live) == bytes_of(&held.tip.live)
+                && check.tip.replays == held.tip.replays;
             if !same {
                 check.find(at, Finding::SnapshotDiffers);
             }

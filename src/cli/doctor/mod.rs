@@ -186,16 +186,18 @@ impl Doctor {
             Ok(keys) => {
                 findings.push(good("ledger", "the master key opens it"));
                 findings.push(match ledger.snapshots.newest(keys) {
-                    Some((at, ..)) if at > seen.next => bad(
+                    Some((_, held)) if held.end > seen.next => bad(
                         "snapshot",
                         format!(
-                            "it holds {at} events, and the ledger {}: events are missing at the end",
-                            seen.next
+                            "it holds {} events, and the ledger {}: events are missing at the end",
+                            held.end, seen.next
                         ),
                         "if the ledger was restored from an older backup on purpose, delete the snapshots; \
                          else find the right database file",
                     ),
-                    Some((at, ..)) => good("snapshot", format!("whole, up to {at} of {}", seen.next)),
+                    Some((_, held)) => {
+                        good("snapshot", format!("whole, up to {} of {}", held.end, seen.next))
+                    }
                     None => bad(
                         "snapshot",
                         "none of those that are there is whole",
