@@ -18,7 +18,7 @@ use sqlx::{ConnectOptions, Executor, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, watch};
 
 pub use self::query::{AuditQuery, Listed};
-use crate::log::sqlite::{VIEWS, migrate};
+use crate::log::sqlite::{VIEWS, begin, migrate};
 use crate::log::{EventLog, LogError};
 
 /// A reader waits at most so long for the projector.
@@ -73,9 +73,10 @@ impl Views {
     /// Drops everything, to be folded again from the start.
     pub async fn clear(&self) -> Result<(), LogError> {
         let mut writer = self.writer.lock().await;
+        begin(&mut writer).await.map_err(LogError::unavailable)?;
         writer
             .execute(
-                "BEGIN IMMEDIATE; DELETE FROM audit; DELETE FROM credentials; DELETE FROM ended_versions; \
+                "DELETE FROM audit; DELETE FROM credentials; DELETE FROM ended_versions; \
                  DELETE FROM checkpoint; COMMIT",
             )
             .await

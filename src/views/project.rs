@@ -5,9 +5,10 @@ use rota_aggregates::observation::{ObservationEvent, SealedPart};
 use rota_aggregates::record::Record;
 use rota_aggregates::{CredentialId, Event, Position, Timestamp, WorkspaceId};
 use rota_projections::{Recorded, audit};
-use sqlx::{Arguments, Connection, SqliteConnection, sqlite::SqliteArguments};
+use sqlx::{Arguments, Executor, SqliteConnection, sqlite::SqliteArguments};
 
 use super::Views;
+use crate::log::sqlite::begin;
 use crate::log::{LogError, committer::decode};
 
 /// Events folded in one transaction.
@@ -120,15 +121,16 @@ async fn write(
     shredded: &[(CredentialId, u32)],
     next: Position,
 ) -> Result<(), sqlx::Error> {
-    let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
-    insert(&mut transaction, "INSERT INTO audit VALUES", 3, &rows.audit, |row, arguments| {
+    // Rolled back by the next one to begin, if it fails.
+    begin(writer).await?;
+    insert(writer, "INSERT INTO audit VALUES", 3, &rows.audit, |row, arguments| {
         arguments.add(row.0)?;
         arguments.add(row.1.clone())?;
         arguments.add(row.2)
     })
     .await?;
     insert(
-        &mut transaction,
+        writer,
         "INSERT INTO credentials (position, id, workspace, kind, parent, revoked) VALUES",
         6,
         &rows.issued,
@@ -146,11 +148,11 @@ async fn write(
         sqlx::query("UPDATE credentials SET revoked = ? WHERE id = ?")
             .bind(position)
             .bind(id.0.as_bytes().as_slice())
-            .execute(&mut *transaction)
+            .execute(&mut *writer)
             .await?;
     }
     insert(
-        &mut transaction,
+        writer,
         "INSERT OR IGNORE INTO ended_versions VALUES",
         4,
         &rows.ended,
@@ -166,7 +168,7 @@ async fn write(
         sqlx::query("DELETE FROM ended_versions WHERE credential = ? AND version = ?")
             .bind(credential.0.as_bytes().as_slice())
             .bind(version)
-            .execute(&mut *transaction)
+            .execute(&mut *writer)
             .await?;
     }
     sqlx::query(
@@ -174,9 +176,10 @@ async fn write(
          ON CONFLICT (name) DO UPDATE SET position = excluded.position",
     )
     .bind(next.0 as i64)
-    .execute(&mut *transaction)
+    .execute(&mut *writer)
     .await?;
-    transaction.commit().await
+    writer.execute("COMMIT").await?;
+    Ok(())
 }
 
 /// Inserts rows, many to a statement.

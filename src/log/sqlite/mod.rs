@@ -24,7 +24,7 @@ use rota_projections::live::UseMark;
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
-use sqlx::{Arguments, ConnectOptions, Connection, Executor, Row as _, SqliteConnection, SqlitePool};
+use sqlx::{Arguments, ConnectOptions, Executor, Row as _, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
@@ -178,12 +178,12 @@ impl SqliteLog {
     }
 
     async fn write_large(&self, writer: &mut SqliteConnection, batch: &Batch) -> Result<(), sqlx::Error> {
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await?;
+        begin(writer).await?;
         for (at, row) in (batch.at.0..).zip(&batch.rows) {
             sqlx::query("INSERT INTO events (position, leaf) VALUES (?, ?)")
                 .bind(at as i64)
                 .bind(row.leaf.as_slice())
-                .execute(&mut *transaction)
+                .execute(&mut *writer)
                 .await?;
             let side = &row.side;
             let mut query = sqlx::query("INSERT INTO sealed VALUES (?, ?, ?, ?, ?, ?, ?, ?)")
@@ -193,12 +193,13 @@ impl SqliteLog {
                 query = query.bind(sealed.as_ref().map(|s| s.ciphertext.clone()));
                 query = query.bind(sealed.as_ref().map(|s| s.wrapped_key.clone()));
             }
-            query.execute(&mut *transaction).await?;
+            query.execute(&mut *writer).await?;
         }
         let mut arguments = SqliteArguments::default();
         bind_extras(&mut arguments, batch)?;
-        sqlx::query_with(statements::EXTRAS, arguments).execute(&mut *transaction).await?;
-        transaction.commit().await
+        sqlx::query_with(statements::EXTRAS, arguments).execute(&mut *writer).await?;
+        writer.execute("COMMIT").await?;
+        Ok(())
     }
 }
 
@@ -210,6 +211,31 @@ fn make_private_folder(folder: &Path) -> Result<(), LogError> {
         .mode(0o700)
         .create(folder)
         .map_err(|e| LogError::Unavailable(format!("can't make {}: {e}", folder.display()).into()))
+}
+
+/// Begins a transaction, also where one was left open by a caller who went away.
+///
+/// These are not sqlx's transactions: SQLite ends one by itself when the disk is full or broken, and sqlx, whose
+/// `ROLLBACK` then fails, would count the connection as inside a transaction for ever.
+pub async fn begin(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    let _ = connection.execute("ROLLBACK").await;
+    connection.execute("BEGIN IMMEDIATE").await?;
+    Ok(())
+}
+
+/// Commits, or rolls back if something failed.
+async fn end(connection: &mut SqliteConnection, done: Result<(), sqlx::Error>) -> Result<(), LogError> {
+    let ended = match done {
+        Ok(()) => {
+            let committed = connection.execute("COMMIT").await;
+            committed.map(|_| ()).map_err(|e| LogError::Indeterminate(e.into()))
+        }
+        Err(error) => Err(LogError::unavailable(error)),
+    };
+    if ended.is_err() {
+        let _ = connection.execute("ROLLBACK").await;
+    }
+    ended
 }
 
 async fn leaf_at(connection: &mut SqliteConnection, at: Position) -> Result<Option<Vec<u8>>, sqlx::Error> {
@@ -406,44 +432,50 @@ impl EventLog for SqliteLog {
 
     async fn set_meta(&self, values: &[(&str, &[u8])]) -> Result<(), LogError> {
         let mut writer = self.writer.lock().await;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(LogError::unavailable)?;
-        for (name, value) in values {
-            sqlx::query(
-                "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
-            )
-            .bind(name)
-            .bind(*value)
-            .execute(&mut *transaction)
-            .await
-            .map_err(LogError::unavailable)?;
-        }
-        transaction.commit().await.map_err(|e| LogError::Indeterminate(e.into()))
+        let set = async {
+            begin(&mut writer).await?;
+            for (name, value) in values {
+                sqlx::query(
+                    "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                )
+                .bind(name)
+                .bind(*value)
+                .execute(&mut *writer)
+                .await?;
+            }
+            Ok(())
+        };
+        let set = set.await;
+        end(&mut writer, set).await
     }
 
     async fn rewrap(&self, keys: &[(PartRef, Vec<u8>)]) -> Result<(), LogError> {
         let mut writer = self.writer.lock().await;
-        let mut transaction = writer.begin_with("BEGIN IMMEDIATE").await.map_err(LogError::unavailable)?;
-        for (part, key) in keys {
-            let sql = match part.part {
-                SealedPart::Digest => continue,
-                SealedPart::Secret => {
-                    "UPDATE sealed SET secret_key = ? WHERE position = ? AND secret_key NOT NULL"
-                }
-                SealedPart::Answer => {
-                    "UPDATE sealed SET answer_key = ? WHERE position = ? AND answer_key NOT NULL"
-                }
-                SealedPart::Details => {
-                    "UPDATE sealed SET details_key = ? WHERE position = ? AND details_key NOT NULL"
-                }
-            };
-            sqlx::query(sql)
-                .bind(key.as_slice())
-                .bind(part.position.0 as i64)
-                .execute(&mut *transaction)
-                .await
-                .map_err(LogError::unavailable)?;
-        }
-        transaction.commit().await.map_err(|e| LogError::Indeterminate(e.into()))
+        let wrapped = async {
+            begin(&mut writer).await?;
+            for (part, key) in keys {
+                let sql = match part.part {
+                    SealedPart::Digest => continue,
+                    SealedPart::Secret => {
+                        "UPDATE sealed SET secret_key = ? WHERE position = ? AND secret_key NOT NULL"
+                    }
+                    SealedPart::Answer => {
+                        "UPDATE sealed SET answer_key = ? WHERE position = ? AND answer_key NOT NULL"
+                    }
+                    SealedPart::Details => {
+                        "UPDATE sealed SET details_key = ? WHERE position = ? AND details_key NOT NULL"
+                    }
+                };
+                sqlx::query(sql)
+                    .bind(key.as_slice())
+                    .bind(part.position.0 as i64)
+                    .execute(&mut *writer)
+                    .await?;
+            }
+            Ok(())
+        };
+        let wrapped = wrapped.await;
+        end(&mut writer, wrapped).await
     }
 
     async fn use_marks(&self) -> Result<Vec<UseMark>, LogError> {
