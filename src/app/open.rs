@@ -359,9 +359,9 @@ impl Opened {
             // Aborted on purpose.
             let _ = task.await;
         }
-        while self.app.tip.has_marks() {
+        loop {
             self.app.committer.flush().await;
-            if !self.app.is_healthy() {
+            if !self.app.tip.has_marks() || !self.app.is_healthy() {
                 break;
             }
         }

@@ -215,7 +215,7 @@ impl Committer {
         self.reserve()?.append(append, held).await
     }
 
-    /// Returns once everything that waits now has its verdict, and the use marks that wait are written down.
+    /// Waits until every command that waits now has its verdict, and writes use marks down with them.
     pub async fn flush(&self) {
         let (done, flushed) = oneshot::channel();
         if self.queue.send(Message::Flush(done)).await.is_ok() {
@@ -280,6 +280,7 @@ impl Worker {
             }
             let batch = self.take_batch();
             self.commit(batch).await;
+            // Whoever waits for a flush waits for everything that was queued before it.
             if self.backlog.is_empty() {
                 flushes.clear();
             }

@@ -465,3 +465,23 @@ async fn use_marks_survive_a_failed_commit() {
     }
     assert!(!scene.tip.has_marks());
 }
+
+/// Whoever flushes waits for every command before it, also where they fill more than one batch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flush_waits_for_all_that_was_queued() {
+    const COMMANDS: u64 = 200;
+    let scene = Scene::in_memory(|_| None);
+    scene.log.hold();
+    for number in 0..COMMANDS {
+        // Four events each: more than three batches.
+        let stream = |part| (stream(number * 4 + part), None);
+        let append = command(number, &[stream(0), stream(1), stream(2), stream(3)], None);
+        assert!(scene.committer.append(append, None).now_or_never().is_none());
+    }
+    let mut flush = pin!(scene.committer.flush());
+    assert!(flush.as_mut().now_or_never().is_none());
+    scene.log.release();
+    flush.await;
+    assert_eq!(scene.inner.next().await.unwrap(), Position(COMMANDS * 4));
+    scene.check().await;
+}
