@@ -93,7 +93,7 @@ impl Writer {
             _ => None,
         };
         // An answer goes along with most named requests, and not with all.
-        let answer = claim.filter(|c| c.key.0[0] % 4 != 0).map(|c| c.fingerprint);
+        let answer = claim.filter(|c| !c.key.0[0].is_multiple_of(4)).map(|c| c.fingerprint);
         let record = Record {
             time: self.now,
             sequence: Sequence(*sequence),
@@ -144,14 +144,14 @@ impl Writer {
 
     fn step(&mut self, step: &Step) {
         self.now = self.now.plus_seconds(step.later.into());
-        if self.workspaces.is_empty() || step.command % 32 == 0 {
+        if self.workspaces.is_empty() || step.command.is_multiple_of(32) {
             return self.open_workspace();
         }
         if self.credentials.is_empty() || step.command % 32 == 1 {
             return self.issue(step);
         }
         match step.command % 16 {
-            2 if step.target % 4 == 0 => self.set_policy(step),
+            2 if step.target.is_multiple_of(4) => self.set_policy(step),
             3 => self.use_old_secret(step),
             4 => self.shred(step),
             _ => self.change(step),
@@ -173,7 +173,7 @@ impl Writer {
         let (id, mut state) = self.workspaces[index];
         let seconds = u64::from(step.seconds);
         let policy = Policy {
-            max_secret_age_days: (step.seconds % 2 == 0).then_some(90),
+            max_secret_age_days: (step.seconds.is_multiple_of(2)).then_some(90),
             default_grace_seconds: seconds,
             digest_retention_days: step.seconds.into(),
             ..Policy::default()
@@ -240,7 +240,7 @@ impl Writer {
     /// Mostly one of the last few, so that a credential sees many changes.
     fn pick(&self, step: &Step) -> usize {
         let count = self.credentials.len();
-        let among = if step.target % 8 == 0 { count } else { count.min(3) };
+        let among = if step.target.is_multiple_of(8) { count } else { count.min(3) };
         count - 1 - usize::from(step.target / 8) % among
     }
 
@@ -278,7 +278,7 @@ impl Writer {
             }),
             10 | 11 => CredentialCommand::Commit(CommitRotation {
                 means: None,
-                cause: if step.seconds % 2 == 0 { CommitCause::Call } else { CommitCause::FirstUse },
+                cause: if step.seconds.is_multiple_of(2) { CommitCause::Call } else { CommitCause::FirstUse },
                 proof: Proof::of(ProofKind::WorkspaceKey, state.id, 1, false),
                 policy,
                 sealed,
@@ -293,7 +293,7 @@ impl Writer {
             }),
             13 => CredentialCommand::ExpireOld(ExpireOldSecret {
                 means: None,
-                cause: if step.seconds % 2 == 0 { ExpiryCause::Due } else { ExpiryCause::EarlyEnd },
+                cause: if step.seconds.is_multiple_of(2) { ExpiryCause::Due } else { ExpiryCause::EarlyEnd },
                 proof,
                 sealed,
                 now,
@@ -302,7 +302,9 @@ impl Writer {
                 let version = state.live_versions(now).nth(usize::from(step.seconds) % 2).unwrap_or(1);
                 CredentialCommand::RevokeSecret(RevokeSecret { version, proof, sealed, now })
             }
-            _ if step.seconds % 4 == 0 => CredentialCommand::Revoke(RevokeCredential { proof, sealed, now }),
+            _ if step.seconds.is_multiple_of(4) => {
+                CredentialCommand::Revoke(RevokeCredential { proof, sealed, now })
+            }
             _ => CredentialCommand::Describe(DescribeCredential {
                 changed: vec!["profile".into()],
                 proof,

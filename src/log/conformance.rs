@@ -342,10 +342,9 @@ pub async fn rewrapping_revives_nothing(workshop: &dyn Workshop) {
         shred_in(&mut rows, part);
     }
     for (number, row) in rows.iter_mut().take(8).enumerate() {
-        for sealed in [&mut row.side.secret, &mut row.side.answer, &mut row.side.details] {
-            if let Some(sealed) = sealed {
-                sealed.wrapped_key = vec![number as u8; 53];
-            }
+        let side = &mut row.side;
+        for sealed in [&mut side.secret, &mut side.answer, &mut side.details].into_iter().flatten() {
+            sealed.wrapped_key = vec![number as u8; 53];
         }
     }
     assert_holds(&*log, &rows).await;

@@ -155,10 +155,10 @@ async fn call(scene: Arc<Scene>, caller: u64, commands: u64) -> Vec<(u64, usize,
     for command_number in 0..commands {
         let number = caller * 1_000 + command_number;
         let mut streams = vec![stream((caller * 7 + command_number * 3) % STREAMS)];
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             streams.push(stream((caller * 7 + command_number * 3 + 5) % STREAMS));
         }
-        let key = (number % 2 == 0).then(|| claim(number, 1));
+        let key = (number.is_multiple_of(2)).then(|| claim(number, 1));
         let outcome = loop {
             let expected: Vec<_> = streams.iter().map(|s| (*s, scene.sequence(*s))).collect();
             match scene.append(command(number, &expected, key)).await {
@@ -253,7 +253,7 @@ async fn one_write_fails_in_one_way() {
     }
 }
 
-/// A committer that starts on what a faulty run left goes on from there.
+/// A commit that nobody heard of is found by looking, and its callers are told what is true.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unheard_commit_is_told_as_recorded() {
     for blind in [0, 3] {

@@ -74,6 +74,7 @@ fn operator() -> Caller {
 }
 
 /// An answer with what a test goes on with.
+#[expect(clippy::unnecessary_wraps, reason = "rendering may fail elsewhere")]
 fn render(made: &Made) -> Result<Vec<u8>, Failure> {
     Ok(format!("{}\n{}\n{}", made.credential, made.public_id, made.secret.expose()).into_bytes())
 }
@@ -93,8 +94,8 @@ fn holder(answer: &[u8]) -> Holder {
     Holder { id: next().parse().unwrap(), public: next(), secret: next() }
 }
 
-fn key(name: &str) -> Option<Idempotency> {
-    Some(Idempotency::new(name.as_bytes(), &[b"POST", name.as_bytes()]).unwrap())
+fn key(name: &str) -> Idempotency {
+    Idempotency::new(name.as_bytes(), &[b"POST", name.as_bytes()]).unwrap()
 }
 
 async fn issue(app: &App, workspace: WorkspaceId, kind: Kind, name: &str) -> Holder {
@@ -107,14 +108,14 @@ async fn issue(app: &App, workspace: WorkspaceId, kind: Kind, name: &str) -> Hol
         parent: None,
         profile: Map::new(),
     };
-    let answer = app.issue(&operator(), &issue, key(&format!("issue-{name}")).as_ref(), render).await;
+    let answer = app.issue(&operator(), &issue, Some(&key(&format!("issue-{name}"))), render).await;
     holder(&answer.unwrap().bytes)
 }
 
 async fn rotate(app: &App, who: &Holder, grace: u64, name: Option<&str>) -> Holder {
     let rotate =
         Rotate { grace_seconds: Some(grace), reason: Some("it was time".to_owned()), with_view: true };
-    let key = name.and_then(key);
+    let key = name.map(key);
     let answer = app.rotate(&operator(), who.id, &rotate, key.as_ref(), render).await.unwrap();
     holder(&answer.bytes)
 }
@@ -238,6 +239,29 @@ async fn views_are_disposable() {
     opened.app.settled().await.unwrap();
     assert_eq!(opened.app.views().dump().await.unwrap(), before);
     assert_folded(&opened.app).await;
+    opened.close().await;
+}
+
+/// The same over more than one page of the feed: where a page ends does not show.
+#[tokio::test(flavor = "multi_thread")]
+async fn views_are_disposable_across_pages() {
+    let house = House::new();
+    let opened = house.open().await;
+    let app = &opened.app;
+    let (workspace, _) = app.open_workspace(&operator(), "large").await.unwrap();
+    let names: Vec<_> = (0..800).map(|number| format!("large-{number}")).collect();
+    let issued = names.iter().map(|name| issue(app, workspace.id, Kind::Client, name));
+    let holders = futures_util::future::join_all(issued).await;
+    for _ in 0..2 {
+        futures_util::future::join_all(holders.iter().map(|who| rotate(app, who, 0, None))).await;
+    }
+    assert!(app.log().next().await.unwrap().0 > 2_048);
+    app.settled().await.unwrap();
+    let before = app.views().dump().await.unwrap();
+    app.views().clear().await.unwrap();
+    app.views().catch_up(|_| ()).await.unwrap();
+    assert_eq!(app.views().dump().await.unwrap(), before);
+    assert_folded(app).await;
     opened.close().await;
 }
 
