@@ -457,7 +457,7 @@ async fn use_marks_survive_a_failed_commit() {
         new.event = event;
         scene.append(append).await.unwrap();
     }
-    scene.tip.tip.read().live.note_use(0, Timestamp::from_micros(1_790_000_100_000_000));
+    scene.tip.tip.read().live.note_use(0, 1, Timestamp::from_micros(1_790_000_100_000_000));
     scene.tip.mark(0);
     for expected in [0, 0, 1] {
         scene.committer.flush().await;
