@@ -3,10 +3,10 @@
 
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::{
-    CancelCause, CancelRotation, CommitCause, CommitRotation, CredentialCommand, DescribeCredential,
-    ExpireOldSecret, ExpiryCause, RevokeCredential, RevokeSecret,
+    CancelCause, CancelRotation, CommitCause, CommitRotation, CredentialCommand, CredentialRefusal,
+    DescribeCredential, ExpireOldSecret, ExpiryCause, RevokeCredential, RevokeSecret,
 };
-use rota_aggregates::{CredentialId, Event, Position, StreamId};
+use rota_aggregates::{CredentialId, Event, Position, Sequence, StreamId};
 use serde_json::{Map, Value};
 
 use super::change::{ATTEMPTS_MAX, Along, Committed, Subject, decide, shredded};
@@ -51,6 +51,8 @@ pub enum Change {
         profile: Option<Map<String, Value>>,
         /// The names of what changes.
         changed: Vec<String>,
+        /// The last sequence that the caller knew of: what was described after it is not overwritten unseen.
+        at: Option<Sequence>,
     },
 }
 
@@ -147,6 +149,11 @@ impl App {
             means = means.or_else(|| change.version(&subject));
             let workspace = subject.live.state.workspace;
             self.allow(&subject.caller, id, workspace, roles, itself, change.operation()).await?;
+            if let Change::Describe { at: Some(at), .. } = change
+                && *at != subject.live.sequence
+            {
+                return Err(CredentialRefusal::VersionConflict.into());
+            }
             let place = self.place()?;
             let events = match decide(subject.live.state, change.command(&subject, means)).await {
                 Ok(events) if events.is_empty() => return Ok(None),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rota_aggregates::credential::{CommitCause, CredentialRefusal, Kind};
+use rota_aggregates::credential::{CommitCause, CredentialRefusal, Kind, Status};
 use rota_aggregates::observation::{OldSecretUsed, old_secret_used_id};
 use rota_aggregates::secret::split_workspace_key;
 use rota_aggregates::{CredentialId, StreamId, Timestamp, WorkspaceId};
@@ -184,6 +184,31 @@ impl App {
         let live = id.and_then(|id| self.tip.tip.read().live.by_public_id(&id));
         let live = live.filter(|c| c.state.workspace == workspace);
         live.map(|c| c.state.id).ok_or(Failure::NotFound("credential"))
+    }
+
+    /// As [`App::find`], and not revoked.
+    pub fn find_living(
+        &self,
+        workspace: WorkspaceId,
+        kind: Kind,
+        public_id: &str,
+    ) -> Result<CredentialId, Failure> {
+        let id = self.find(workspace, kind, public_id)?;
+        let live = self.tip.tip.read().live.credential(id);
+        let alive = live.is_some_and(|c| c.state.status == Status::Active);
+        if alive { Ok(id) } else { Err(Failure::NotFound("credential")) }
+    }
+
+    /// That a credential is of a kind, in a workspace.
+    pub fn expect_kind(&self, workspace: WorkspaceId, id: CredentialId, kind: Kind) -> Result<(), Failure> {
+        let live = self.tip.tip.read().live.credential(id);
+        let fits = live.is_some_and(|c| c.state.kind == kind && c.state.workspace == workspace);
+        if fits { Ok(()) } else { Err(Failure::NotFound("credential")) }
+    }
+
+    /// How many credentials of a kind live in a workspace.
+    pub fn count(&self, workspace: WorkspaceId, kind: Kind) -> u64 {
+        self.tip.tip.read().live.count(workspace, kind)
     }
 
     /// Whether a caller that was authenticated earlier would be now. For answers that go on for long.

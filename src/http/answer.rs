@@ -25,14 +25,25 @@ pub(crate) fn encode(
     Ok(bytes)
 }
 
-/// Gives an answer, first or again.
-pub(crate) fn respond(request: &Request, answer: &Answer) -> Result<HttpResponse, Failure> {
+/// The body of an answer, to be a member of a larger one.
+pub(crate) fn body(answer: &Answer) -> Result<serde_json::Value, Failure> {
+    let (_, _, body) = decode(answer)?;
+    serde_json::from_slice(body).map_err(|e| Failure::NotRecordable(e.into()))
+}
+
+fn decode(answer: &Answer) -> Result<(StatusCode, &[u8], &[u8]), Failure> {
     let broken = || Failure::Sealed(SealError::UnknownFormat);
     let (status, rest) = answer.bytes.split_first_chunk::<2>().ok_or_else(broken)?;
     let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(broken)?;
     let (location, body) =
         rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or_else(broken)?;
     let status = StatusCode::from_u16(u16::from_le_bytes(*status)).map_err(|_| broken())?;
+    Ok((status, location, body))
+}
+
+/// Gives an answer, first or again.
+pub(crate) fn respond(request: &Request, answer: &Answer) -> Result<HttpResponse, Failure> {
+    let (status, location, body) = decode(answer)?;
     let mut response = HttpResponse::build(status);
     response.insert_header((CONTENT_TYPE, "application/json"));
     response.insert_header((CACHE_CONTROL, "no-store"));

@@ -7,6 +7,7 @@ mod query;
 mod rotations;
 mod verify;
 mod wire;
+pub(super) use self::wire::Shown;
 mod workspaces;
 
 use actix_web::http::StatusCode;
