@@ -13,10 +13,12 @@ use super::output::text;
 use super::store::StoreArgs;
 
 const EXAMPLES: &str = "\
-The copy is one consistent SQLite file of mode 0600. It opens only with the master key, which is not in it: keep that
-apart. With --url the server that has the ledger open writes the copy, on its own disk; otherwise this command does.
+The copy is one consistent SQLite file of mode 0600. It opens only with the master key, which is
+not in it: keep that apart. With --url the server that has the ledger open writes the copy, on
+its own disk; otherwise this command does.
 
-To restore: put the copy as rota.db into an empty folder, the master key beside it, and serve that. Check it first:
+To restore: put the copy as rota.db into an empty folder, the master key beside it, and serve
+that. Check it first:
   rota verify --store sqlite:/backups/rota.db
 
 Examples:

@@ -30,8 +30,9 @@ const LOOK: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 const EXAMPLES: &str = "\
-Starts the service on an embedded store, issues a credential, rotates it with a short overlap, shows that both secrets
-work and that the old one stops working, prints the history, and keeps serving. It can be run again on the same folder.
+Starts the service on an embedded store, issues a credential, rotates it with a short overlap,
+shows that both secrets work and that the old one stops working, prints the history, and keeps
+serving. It can be run again on the same folder.
 
 Examples:
   rota quickstart

@@ -11,8 +11,8 @@ use super::progress::Progress;
 use super::store::{self, StoreArgs};
 
 const EXAMPLES: &str = "\
-Views are what can be folded again from events at any time; the ledger itself is not touched. With --url the server
-that has the ledger open does it, otherwise this command does.
+Views are what can be folded again from events at any time; the ledger itself is not touched.
+With --url the server that has the ledger open does it, otherwise this command does.
 
 Examples:
   rota rebuild

@@ -19,9 +19,10 @@ use super::progress::Progress;
 use super::store::{self, StoreArgs};
 
 const EXAMPLES: &str = "\
-No event is touched and no secret changes. The new key takes the old one's place in its file; a crash at any point
-leaves a ledger that starts, and `rota rewrap --resume` finishes the work. Where the key comes from ROTA_MASTER_KEY,
-set that to the new key afterwards (and, after a crash, ROTA_MASTER_KEY_PREVIOUS to the old one).
+No event is touched and no secret changes. The new key takes the old one's place in its file; a
+crash at any point leaves a ledger that starts, and `rota rewrap --resume` finishes the work.
+Where the key comes from ROTA_MASTER_KEY, set that to the new key afterwards (and, after a
+crash, ROTA_MASTER_KEY_PREVIOUS to the old one).
 
 Backups made before need the old key still: keep it as long as them.
 
@@ -29,13 +30,13 @@ Examples:
   rota rewrap --generate
   openssl rand -base64 32 > new.key && chmod 600 new.key && rota rewrap --new-master-key-file new.key
   rota rewrap --resume
-  rota rewrap --url http://127.0.0.1:8700 --new-master-key-file /etc/rota/new.key   a path on the server's machine";
+  rota rewrap --url http://127.0.0.1:8700 --new-master-key-file /etc/rota/new.key";
 
 /// Put everything that is sealed under a new master key
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES, group(clap::ArgGroup::new("which").required(true)))]
 pub struct Rewrap {
-    /// The new key: a file of mode 0600 with base64 of 32 bytes
+    /// The new key: a file of mode 0600 with base64 of 32 bytes; with --url, on the server's machine
     #[arg(long, value_name = "PATH", group = "which")]
     new_master_key_file: Option<PathBuf>,
     /// Make a new key
@@ -58,8 +59,15 @@ impl Rewrap {
                     "make one on its machine with `openssl rand -base64 32`, and name it in --new-master-key-file",
                 ));
             }
-            let body =
-                self.new_master_key_file.map_or_else(|| json!({}), |f| json!({ "newMasterKeyFile": f }));
+            let body = match self.new_master_key_file {
+                None => json!({}),
+                Some(file) => {
+                    let file = std::path::absolute(&file).map_err(|error| {
+                        Stop::failed(format!("can't tell where {} is", file.display()), error)
+                    })?;
+                    json!({ "newMasterKeyFile": file })
+                }
+            };
             jobs::run(&remote, "rewrap", "Rewrapping", &body).await?;
             say!("everything is under the new master key");
             return Ok(());

@@ -9,14 +9,15 @@ use super::error::Stop;
 use super::output::FormatArgs;
 
 const EXAMPLES: &str = "\
-Safe to run over a bad network: the request carries an Idempotency-Key, and is repeated under the same key when its
-answer gets lost. However often it is sent, the secret is replaced once. The new secret is printed to stdout.
+Safe to run over a bad network: the request carries an Idempotency-Key, and is repeated under
+the same key when its answer gets lost. However often it is sent, the secret is replaced once.
+The new secret is printed to stdout.
 
 Examples:
   rota rotate 0199c0de-… --grace 1h                 the old secret works for another hour
   rota rotate 0199c0de-… --grace 0                  the old secret is dead at once
   rota rotate 0199c0de-… --reason compromised       it is known to others: no second chances
-  rota rotate 0199c0de-… --idempotency-key \"$JOB\"   run again after a crash of the caller, under the same key";
+  rota rotate 0199c0de-… --idempotency-key \"$JOB\"   the same rotation again, after a crash";
 
 /// Replace a credential's secret
 #[derive(clap::Args)]

@@ -14,10 +14,11 @@ use super::error::Stop;
 use super::store::{self, StoreArgs};
 
 const EXAMPLES: &str = "\
-Environment only, never flags: ROTA_MASTER_KEY (base64 of 32 bytes), ROTA_MASTER_KEY_PREVIOUS (while a rewrapping is
-unfinished), ROTA_OPERATOR_KEY (at least 32 characters).
+Environment only, never flags: ROTA_MASTER_KEY (base64 of 32 bytes), ROTA_MASTER_KEY_PREVIOUS
+(while a rewrapping is unfinished), ROTA_OPERATOR_KEY (at least 32 characters).
 
-On an empty store an operator key is made: shown once on a terminal, else written to operator.key beside the database.
+On an empty store an operator key is made: shown once on a terminal, else written to
+operator.key beside the database.
 
 Examples:
   rota serve

@@ -11,9 +11,10 @@ use super::progress::Progress;
 use super::store::StoreArgs;
 
 const EXAMPLES: &str = "\
-Reads every event and checks: positions without gaps, readable bytes, time that never goes back, streams without gaps,
-ids used once, every digest and sealed part beside an event against the SHA-256 in the event, nothing destroyed without
-an event that says so, and the view that logins are checked against, folded from events and read from a snapshot.
+Reads every event and checks: positions without gaps, readable bytes, time that never goes back,
+streams without gaps, ids used once, every digest and sealed part beside an event against the
+SHA-256 in the event, nothing destroyed without an event that says so, and the view that logins
+are checked against, folded from events and read from a snapshot.
 
 The ledger must not be served meanwhile. Of one that is, check a copy:
   rota backup /tmp/copy.db --url … && rota verify --store sqlite:/tmp/copy.db

@@ -3,30 +3,26 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use super::support::{Server, ledger, run};
+use super::support::{Server, database, ledger, run, tamper};
 
 /// A server with a workspace, and the workspace's id.
-fn workspace(folder: &std::path::Path, server: &Server) -> String {
-    // The ledger has been used by the quickstart: its workspace is in its first event.
+async fn workspace(folder: &std::path::Path, server: &Server) -> String {
     let key = std::fs::read_to_string(folder.join("rota-data/operator.key")).unwrap();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let url = format!("{}/v1/workspaces", server.url);
-    let made: serde_json::Value = runtime.block_on(async {
-        let request = reqwest::Client::new().post(url).bearer_auth(key.trim());
-        let request = request.json(&serde_json::json!({ "name": "tests" }));
-        request.send().await.unwrap().json().await.unwrap()
-    });
+    let request =
+        reqwest::Client::new().post(format!("{}/v1/workspaces", server.url)).bearer_auth(key.trim());
+    let request = request.json(&serde_json::json!({ "name": "tests" }));
+    let made: serde_json::Value = request.send().await.unwrap().json().await.unwrap();
     made["id"].as_str().unwrap().to_owned()
 }
 
 /// A credential's life could not be led from the command line.
-#[test]
-fn a_credential_is_issued_rotated_expired_and_revoked() {
+#[tokio::test]
+async fn a_credential_is_issued_rotated_expired_and_revoked() {
     let folder = ledger();
     let at = folder.path();
     let server = Server::serve(at);
-    let workspace = workspace(at, &server);
+    let workspace = workspace(at, &server).await;
     let issue =
         ["issue", "--kind", "client", "--name", "billing", "--workspace", &workspace, "--format", "json"];
     let issued = server.verb(at, &issue).exits(0).json();
@@ -59,6 +55,28 @@ fn a_credential_is_issued_rotated_expired_and_revoked() {
     let then = server.verb(at, &["history", id, "--as-of", &position, "--format", "json"]).exits(0).json();
     assert_eq!(then.as_array().unwrap().len(), 1, "as of the first event there is one event");
     assert!(server.verb(at, &["history", id]).exits(0).out.contains("credential.issued.v1"));
+}
+
+/// What was said to be destroyed could be kept, or what was destroyed rightly be called a loss.
+#[tokio::test]
+async fn a_revocation_destroys_the_answers_and_a_kept_one_is_found() {
+    let folder = ledger();
+    let at = folder.path();
+    let mut server = Server::serve(at);
+    let workspace = workspace(at, &server).await;
+    let issue = ["issue", "--kind", "client", "--name", "ci", "--workspace", &workspace, "--format", "json"];
+    let id = server.verb(at, &issue).exits(0).json()["credential"]["id"].as_str().unwrap().to_owned();
+    server.verb(at, &["rotate", &id, "--grace", "0"]).exits(0);
+    let history = server.verb(at, &["history", &id, "--format", "json"]).exits(0).json();
+    let position = &history[1]["position"];
+    server.verb(at, &["revoke", &id, "--reason", "tests"]).exits(0);
+    assert_eq!(server.signal("-TERM"), 0);
+    let report = run(at, &["verify", "--format", "json"]).exits(0).json();
+    assert!(report["destroyedParts"].as_u64().unwrap() >= 1, "{report}");
+    let sql = format!("UPDATE sealed SET answer = x'00', answer_key = x'00' WHERE position = {position}");
+    tamper(&database(at), &sql).await;
+    let report = run(at, &["verify", "--format", "json"]).exits(1).json();
+    assert!(report["findings"].to_string().contains("still there"), "{report}");
 }
 
 /// A refusal would look like success, or say nothing.

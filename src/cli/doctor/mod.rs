@@ -17,7 +17,8 @@ use super::output::{self, Format, FormatArgs};
 use super::store::StoreArgs;
 
 const EXAMPLES: &str = "\
-Looks and changes nothing. Works while the ledger is served, too; what only the serving process can tell is left out.
+Looks and changes nothing. Works while the ledger is served, too; what only the serving process
+can tell is left out.
 
 Examples:
   rota doctor
