@@ -1,9 +1,10 @@
 //! Talking to a server: which one, as whom, and what its answers mean for a command.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
+use reqwest::{Certificate, Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use zeroize::Zeroizing;
 
@@ -11,11 +12,13 @@ use super::error::Stop;
 
 /// A request may take so long.
 const TIMEOUT: Duration = Duration::from_mins(1);
-/// Attempts at most, the first one included.
+/// Attempts at a change that must not get lost, the first one included.
 const ATTEMPTS_MAX: u32 = 8;
-/// The first pause between two attempts; each further one is twice as long.
+/// Attempts at a question.
+const QUESTIONS_MAX: u32 = 3;
+/// The first pause between two attempts; each further one is twice as long, up to ten times the first.
 const PAUSE: Duration = Duration::from_millis(200);
-/// No pause is longer, also if the server asks for it.
+/// No pause is longer, even if the server asks for it.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
 /// Which server, and as whom.
@@ -27,6 +30,9 @@ pub struct ServerArgs {
     /// The operator's or a workspace's key. Other users of this machine can read flags: prefer `ROTA_KEY`
     #[arg(long, env = "ROTA_KEY", value_name = "KEY", hide_env_values = true)]
     pub key: Option<String>,
+    /// A certificate in PEM to trust beside the public authorities, for a server with one of your own
+    #[arg(long, env = "ROTA_CA_CERT", value_name = "PATH")]
+    pub ca_cert: Option<PathBuf>,
 }
 
 /// A server, and who asks it.
@@ -49,7 +55,8 @@ impl ServerArgs {
                 "put the operator's or a workspace's key into ROTA_KEY (or --key, which others can see)",
             )
         })?;
-        Remote::new(&url, Zeroizing::new(key))
+        let trusted = self.ca_cert.as_deref().map(certificates).transpose()?.unwrap_or_default();
+        Remote::trusting(&url, Zeroizing::new(key), trusted)
     }
 
     /// The server, if one was named.
@@ -72,6 +79,10 @@ enum Attempt {
 impl Remote {
     /// A server by its URL.
     pub fn new(url: &str, key: Zeroizing<String>) -> Result<Self, Stop> {
+        Self::trusting(url, key, Vec::new())
+    }
+
+    fn trusting(url: &str, key: Zeroizing<String>, trusted: Vec<Certificate>) -> Result<Self, Stop> {
         let parsed = reqwest::Url::parse(url).ok().filter(|u| matches!(u.scheme(), "http" | "https"));
         let Some(parsed) = parsed else {
             return Err(
@@ -79,6 +90,9 @@ impl Remote {
             );
         };
         let mut client = Client::builder();
+        for certificate in trusted {
+            client = client.add_root_certificate(certificate);
+        }
         // A proxy of the network's knows no way to this machine.
         if parsed.host_str().is_some_and(|host| host == "localhost" || is_loopback(host)) {
             client = client.no_proxy();
@@ -104,7 +118,7 @@ impl Remote {
 
     /// Asks for something. Asking changes nothing, so it is repeated when nobody answers.
     pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Stop> {
-        match self.persist(|| self.request(Method::GET, path).query(query)).await {
+        match self.persist(QUESTIONS_MAX, || self.request(Method::GET, path).query(query)).await {
             Attempt::Answered(answer) => Ok(answer),
             Attempt::Again { stop, .. } | Attempt::Refused(stop) => Err(stop),
         }
@@ -123,7 +137,7 @@ impl Remote {
     pub async fn post_once(&self, path: &str, body: &Value, idempotency_key: &str) -> Result<Value, Stop> {
         let request =
             || self.request(Method::POST, path).header("Idempotency-Key", idempotency_key).json(body);
-        match self.persist(request).await {
+        match self.persist(ATTEMPTS_MAX, request).await {
             Attempt::Answered(answer) => Ok(answer),
             Attempt::Again { stop, .. } => Err(stop.advise(format!(
                 "nobody knows whether it happened: run it again with --idempotency-key {idempotency_key}"
@@ -133,14 +147,14 @@ impl Remote {
     }
 
     /// Tries until there is an answer or no attempt is left. What came of the last one.
-    async fn persist(&self, request: impl Fn() -> RequestBuilder) -> Attempt {
+    async fn persist(&self, attempts_max: u32, request: impl Fn() -> RequestBuilder) -> Attempt {
         let mut pause = PAUSE;
         let mut attempts = 1;
         loop {
             match self.attempt(request()).await {
-                Attempt::Again { after, .. } if attempts < ATTEMPTS_MAX => {
+                Attempt::Again { after, .. } if attempts < attempts_max => {
                     tokio::time::sleep(after.unwrap_or(pause).min(PAUSE_MAX)).await;
-                    pause *= 2;
+                    pause = (pause * 2).min(PAUSE * 10);
                     attempts += 1;
                 }
                 outcome => return outcome,
@@ -191,6 +205,13 @@ impl Remote {
             Attempt::Refused(stop)
         }
     }
+}
+
+fn certificates(path: &Path) -> Result<Vec<Certificate>, Stop> {
+    let pem =
+        std::fs::read(path).map_err(|error| Stop::failed(format!("can't read {}", path.display()), error))?;
+    Certificate::from_pem_bundle(&pem)
+        .map_err(|error| Stop::failed(format!("{} holds no certificates in PEM", path.display()), error))
 }
 
 fn is_loopback(host: &str) -> bool {
