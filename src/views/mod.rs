@@ -15,14 +15,17 @@ use std::time::Duration;
 use rota_aggregates::Position;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Executor, SqliteConnection, SqlitePool};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify, watch};
 
+use self::project::PAGE;
 pub use self::query::{AuditQuery, Listed};
 use crate::log::sqlite::{VIEWS, begin, migrate};
 use crate::log::{EventLog, LogError};
 
 /// A reader waits at most so long for the projector.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The projector lets events gather for so long, unless somebody waits for them.
+const GATHER: Duration = Duration::from_millis(50);
 /// Readers at most.
 const READERS: u32 = 4;
 
@@ -32,6 +35,8 @@ pub struct Views {
     writer: Mutex<SqliteConnection>,
     readers: SqlitePool,
     projected: watch::Sender<Position>,
+    /// Somebody waits for the projector.
+    wanted: Notify,
 }
 
 impl Views {
@@ -57,7 +62,7 @@ impl Views {
                 .await
                 .map_err(LogError::unavailable)?;
         let (projected, _) = watch::channel(Position(position.unwrap_or(0) as u64));
-        let views = Self { log, writer: Mutex::new(writer), readers, projected };
+        let views = Self { log, writer: Mutex::new(writer), readers, projected, wanted: Notify::new() };
         // A ledger that was restored from a backup may be shorter than the views that stood beside it.
         if views.projected() > views.log.next().await? {
             views.clear().await?;
@@ -100,12 +105,21 @@ impl Views {
             if head.wait_for(|next| *next > projected).await.is_err() {
                 return;
             }
+            // A page costs much less than its events one by one.
+            tokio::select! {
+                () = tokio::time::sleep(GATHER) => {}
+                () = self.wanted.notified() => {}
+                _ = head.wait_for(|next| next.0 >= projected.0 + PAGE as u64) => {}
+            }
         }
     }
 
     /// Waits until everything below `position` is folded.
     pub async fn wait_for(&self, position: Position) -> Result<(), LogError> {
         let mut projected = self.projected.subscribe();
+        if *projected.borrow_and_update() < position {
+            self.wanted.notify_one();
+        }
         match tokio::time::timeout(PATIENCE, projected.wait_for(|p| *p >= position)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(LogError::unavailable(format!(

@@ -11,8 +11,8 @@ use super::Views;
 use crate::log::sqlite::begin;
 use crate::log::{LogError, committer::decode};
 
-/// Events folded in one transaction.
-const PAGE: usize = 2_048;
+/// Events folded in one transaction, at most.
+pub(super) const PAGE: usize = 2_048;
 /// Rows in one statement.
 const CHUNK: usize = 512;
 
