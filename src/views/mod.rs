@@ -26,6 +26,10 @@ use crate::log::{EventLog, LogError};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The projector lets events gather for so long, unless somebody waits for them.
 const GATHER: Duration = Duration::from_millis(50);
+/// Pages of the file that the projector keeps in memory: most rows go to a random one of them.
+const CACHE_PAGES: &str = "4096";
+/// Pages of WAL after which they go into the file. Until then a page that is written again costs no further write.
+const CHECKPOINT_PAGES: &str = "4096";
 /// Readers at most.
 const READERS: u32 = 4;
 
@@ -48,8 +52,14 @@ impl Views {
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(Duration::from_secs(10))
             .disable_statement_logging();
-        let mut writer =
-            options.clone().create_if_missing(true).connect().await.map_err(LogError::unavailable)?;
+        let mut writer = options
+            .clone()
+            .create_if_missing(true)
+            .pragma("cache_size", CACHE_PAGES)
+            .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+            .connect()
+            .await
+            .map_err(LogError::unavailable)?;
         migrate(&mut writer, VIEWS).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
