@@ -3,7 +3,8 @@
 //! - WAL with `synchronous=FULL`: an answered append is on the disk.
 //! - A lock file beside the database is held for the life of the process: a second rota on the same file is
 //!   refused, since what the committer knows about the tip is only true while it alone writes.
-//! - Checkpoints run on a connection of their own, so that no commit has to pay for one.
+//! - Checkpoints run on a connection of their own, so that no commit has to pay for one; only a WAL that has
+//!   grown large makes the commits wait for the last bit of it.
 //! - What was destroyed is overwritten in the file (`secure_delete`); until the next checkpoint the WAL can
 //!   still hold the old page, and so can older backups.
 
@@ -35,13 +36,15 @@ use crate::sealing::Sealed;
 
 /// A checkpoint is due when the WAL has grown by this many bytes.
 const CHECKPOINT_BYTES: u64 = 4 << 20;
+/// A WAL of so many pages (32 MiB) is made to start again.
+const WAL_PAGES_MAX: i64 = 8_192;
 /// Readers at most.
 const READERS: u32 = 4;
 
 /// The embedded log.
 pub struct SqliteLog {
     path: PathBuf,
-    writer: Mutex<SqliteConnection>,
+    writer: Arc<Mutex<SqliteConnection>>,
     readers: SqlitePool,
     /// The position that the next event will have, as last seen by the writer.
     next: AtomicU64,
@@ -110,7 +113,7 @@ impl SqliteLog {
         let next = next_position(&mut writer).await?;
         let log = Self {
             path: path.to_owned(),
-            writer: Mutex::new(writer),
+            writer: Arc::new(Mutex::new(writer)),
             readers,
             next: AtomicU64::new(next.0),
             appended: Arc::default(),
@@ -138,19 +141,13 @@ impl SqliteLog {
             .await
             .map_err(LogError::unavailable)?;
         let (notify, appended) = (Arc::clone(&self.checkpoint), Arc::clone(&self.appended));
-        let shredded = Arc::clone(&self.shredded);
+        let (shredded, writer) = (Arc::clone(&self.shredded), Arc::clone(&self.writer));
         tokio::spawn(async move {
             loop {
                 notify.notified().await;
                 appended.store(0, Ordering::Relaxed);
-                // After a destruction the old pages in the WAL go too, unless a reader still needs it: the busy time is
-                // short, since writers wait meanwhile, and the next occasion comes.
-                let pragma = if shredded.swap(false, Ordering::Relaxed) {
-                    "PRAGMA busy_timeout = 20; PRAGMA wal_checkpoint(TRUNCATE)"
-                } else {
-                    "PRAGMA wal_checkpoint(PASSIVE)"
-                };
-                if let Err(error) = connection.execute(pragma).await {
+                let shredded = shredded.swap(false, Ordering::Relaxed);
+                if let Err(error) = checkpoint(&mut connection, &writer, shredded).await {
                     tracing::warn!(%error, "a checkpoint failed; the next one takes its work over");
                 }
             }
@@ -201,6 +198,29 @@ impl SqliteLog {
         writer.execute("COMMIT").await?;
         Ok(())
     }
+}
+
+/// Copies the WAL into the file. While somebody writes it never gets to the WAL's end, and the WAL grows; one that
+/// has grown large is therefore copied to its end while the writer waits. The next commit begins it anew.
+async fn checkpoint(
+    connection: &mut SqliteConnection,
+    writer: &Mutex<SqliteConnection>,
+    shredded: bool,
+) -> Result<(), sqlx::Error> {
+    const PASSIVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
+    const TRUNCATE: &str = "PRAGMA busy_timeout = 20; PRAGMA wal_checkpoint(TRUNCATE)";
+    // After a destruction the old pages in the WAL go too, unless a reader still needs it: the busy time is short,
+    // since writers wait meanwhile, and the next occasion comes.
+    if shredded {
+        connection.execute(TRUNCATE).await?;
+        return Ok(());
+    }
+    let row = sqlx::query(PASSIVE).fetch_one(&mut *connection).await?;
+    if row.try_get::<i64, _>(1)? >= WAL_PAGES_MAX {
+        let _writer = writer.lock().await;
+        connection.execute(PASSIVE).await?;
+    }
+    Ok(())
 }
 
 /// The folder of the store is for its owner alone.
