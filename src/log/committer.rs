@@ -29,7 +29,7 @@ use rota_projections::replay_index::ReplayIndex;
 use rota_projections::{Fact, Recorded};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{Append, Batch, EventLog, LogError, NewEvent, Row};
+use super::{Append, Batch, EventLog, LogError, NewEvent, Row, Side};
 use crate::telemetry;
 
 /// Commands that may wait.
@@ -314,7 +314,7 @@ impl Worker {
             Ok(()) => {
                 self.healthy.store(true, Ordering::Relaxed);
                 telemetry::committed(accepted.len(), events);
-                self.take_in(&accepted, batch.at);
+                self.take_in(&accepted, &batch);
                 for item in accepted {
                     let first = Position(batch.at.0 + item.first as u64);
                     let last = Position(first.0 + item.sequences.len() as u64 - 1);
@@ -400,7 +400,7 @@ impl Worker {
                 sequences.insert(event.stream, sequence);
                 numbers.push(sequence);
                 let leaf = stamp(&event.body, time, sequence);
-                batch.rows.push(Row { id: event.id, leaf, side: event.side.clone() });
+                batch.rows.push(Row { id: event.id, leaf, side: std::mem::take(&mut event.side) });
             }
             batch.shred.extend_from_slice(&job.append.shred);
             accepted.push(Accepted { job, first, sequences: numbers, time });
@@ -445,14 +445,15 @@ impl Worker {
         Ok(batch.rows.first().is_some_and(|row| row.id == record.id))
     }
 
-    fn take_in(&self, accepted: &[Accepted], at: Position) {
+    fn take_in(&self, accepted: &[Accepted], batch: &Batch) {
         let mut tip = self.tip.tip.write();
         for item in accepted {
-            let events = item.job.append.events.iter().zip(&item.sequences);
-            for (offset, (event, sequence)) in events.enumerate() {
-                let position = Position(at.0 + (item.first + offset) as u64);
+            let (events, rows) = (&item.job.append.events, &batch.rows[item.first..]);
+            for (offset, ((event, row), sequence)) in events.iter().zip(rows).zip(&item.sequences).enumerate()
+            {
+                let position = Position(batch.at.0 + (item.first + offset) as u64);
                 let claim = item.job.append.claim.filter(|_| offset == 0);
-                tip.apply(&fact(event, position, *sequence, item.time, claim));
+                tip.apply(&fact(event, &row.side, position, *sequence, item.time, claim));
             }
         }
         let next = tip.live.next_position();
@@ -473,13 +474,14 @@ impl Worker {
     }
 }
 
-fn fact(
-    event: &NewEvent,
+fn fact<'a>(
+    event: &'a NewEvent,
+    side: &Side,
     position: Position,
     sequence: Sequence,
     time: Timestamp,
     claim: Option<Claim>,
-) -> Fact<'_> {
+) -> Fact<'a> {
     Fact {
         position,
         time,
@@ -488,9 +490,9 @@ fn fact(
         stream: event.stream,
         context: &event.context,
         claim,
-        has_answer: event.side.answer.is_some(),
+        has_answer: side.answer.is_some(),
         event: &event.event,
-        digest: event.side.digest,
+        digest: side.digest,
     }
 }
 
