@@ -8,8 +8,8 @@ use zeroize::Zeroizing;
 use super::Failure;
 use crate::sealing::SealError;
 
-/// Enough for the ids, secrets and data keys of one command.
-const BYTES: usize = 384;
+/// Enough for the ids, secrets and data keys of almost any command. Each byte more costs the system's generator.
+const BYTES: usize = 192;
 
 /// A supply of random bytes. Each is handed out once.
 pub struct Entropy {
