@@ -93,7 +93,7 @@ impl Views {
             }
             rows.audit.sort_unstable();
             let shredded = self.versions_at(&rows.shredded).await?;
-            write(&mut writer, &rows, &shredded, next).await.map_err(LogError::unavailable)?;
+            write(&mut writer, rows, &shredded, next).await.map_err(LogError::unavailable)?;
             self.projected.send_replace(next);
             progress(next);
         }
@@ -117,15 +117,15 @@ impl Views {
 
 async fn write(
     writer: &mut SqliteConnection,
-    rows: &Rows,
+    rows: Rows,
     shredded: &[(CredentialId, u32)],
     next: Position,
 ) -> Result<(), sqlx::Error> {
     // Rolled back by the next one to begin, if it fails.
     begin(writer).await?;
-    insert(writer, "INSERT INTO audit VALUES", 3, &rows.audit, |row, arguments| {
+    insert(writer, "INSERT INTO audit VALUES", 3, rows.audit, |row, arguments| {
         arguments.add(row.0)?;
-        arguments.add(row.1.clone())?;
+        arguments.add(row.1)?;
         arguments.add(row.2)
     })
     .await?;
@@ -133,12 +133,12 @@ async fn write(
         writer,
         "INSERT INTO credentials (position, id, workspace, kind, parent, revoked) VALUES",
         6,
-        &rows.issued,
+        rows.issued,
         |(position, id, workspace, kind, parent), arguments| {
-            arguments.add(*position)?;
+            arguments.add(position)?;
             arguments.add(id.0.as_bytes().to_vec())?;
             arguments.add(workspace.0.as_bytes().to_vec())?;
-            arguments.add(*kind)?;
+            arguments.add(kind)?;
             arguments.add(parent.map(|p| p.0.as_bytes().to_vec()))?;
             arguments.add(-1i64)
         },
@@ -155,12 +155,12 @@ async fn write(
         writer,
         "INSERT OR IGNORE INTO ended_versions VALUES",
         4,
-        &rows.ended,
+        rows.ended,
         |(workspace, ended, credential, version), arguments| {
             arguments.add(workspace.0.as_bytes().to_vec())?;
-            arguments.add(*ended)?;
+            arguments.add(ended)?;
             arguments.add(credential.0.as_bytes().to_vec())?;
-            arguments.add(*version)
+            arguments.add(version)
         },
     )
     .await?;
@@ -183,22 +183,25 @@ async fn write(
 }
 
 /// Inserts rows, many to a statement.
-async fn insert<T: Sync>(
+async fn insert<T: Send>(
     connection: &mut SqliteConnection,
     head: &str,
     columns: usize,
-    rows: &[T],
-    bind: impl Fn(&T, &mut SqliteArguments<'_>) -> Result<(), sqlx::error::BoxDynError>,
+    rows: Vec<T>,
+    bind: impl Fn(T, &mut SqliteArguments<'_>) -> Result<(), sqlx::error::BoxDynError>,
 ) -> Result<(), sqlx::Error> {
     let row = format!("({})", vec!["?"; columns].join(","));
-    for chunk in rows.chunks(CHUNK) {
-        let sql = format!("{head} {}", vec![row.as_str(); chunk.len()].join(","));
+    let mut rows = rows.into_iter();
+    while rows.len() > 0 {
+        let count = rows.len().min(CHUNK);
+        let sql = format!("{head} {}", vec![row.as_str(); count].join(","));
         let mut arguments = SqliteArguments::default();
-        for row in chunk {
+        arguments.reserve(count * columns, 0);
+        for row in rows.by_ref().take(count) {
             bind(row, &mut arguments).map_err(sqlx::Error::Encode)?;
         }
         // Only the full chunk is worth keeping prepared.
-        sqlx::query_with(&sql, arguments).persistent(chunk.len() == CHUNK).execute(&mut *connection).await?;
+        sqlx::query_with(&sql, arguments).persistent(count == CHUNK).execute(&mut *connection).await?;
     }
     Ok(())
 }
