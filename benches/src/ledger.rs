@@ -122,6 +122,11 @@ impl History {
         self.credentials.iter().map(|(id, _)| *id)
     }
 
+    /// Forgets the credentials that it has so far, for measuring what others keep of them.
+    pub fn forget(&mut self) {
+        self.credentials.clear();
+    }
+
     /// The next event: the workspace's first, then up to `credentials` issues, then rotations.
     pub fn event(&mut self, credentials: usize) -> Outcome<Generated> {
         if self.next == 0 {
