@@ -1,0 +1,232 @@
+"""Starts rota, fills it, loads it with wrk, and prints rates, ratios, latencies, CPU and flushes.
+
+Started by load.sh. Only the standard library is used.
+"""
+
+import argparse
+import http.client
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+TICKS = os.sysconf("SC_CLK_TCK")
+SEEDERS = 64
+OPERATOR_KEY = "operator-key-of-a-benchmark-0123456789abcdef"
+LUA = Path(__file__).with_name("requests.lua")
+
+
+class Server:
+    """A rota of its own in a folder of its own."""
+
+    def __init__(self, program, folder):
+        store = f"sqlite:{folder}/rota.db"
+        environment = {**os.environ, "ROTA_OPERATOR_KEY": OPERATOR_KEY, "RUST_LOG": "warn"}
+        command = [program, "serve", "--listen", "127.0.0.1:0", "--store", store]
+        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        match = re.search(r"http://([^:/]+):(\d+)", line)
+        if not match:
+            sys.exit(f"load: rota did not start: {line!r}")
+        self.host, self.port = match[1], int(match[2])
+
+    def connect(self):
+        return http.client.HTTPConnection(self.host, self.port, timeout=60)
+
+    def cpu_seconds(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / TICKS
+
+    def resident_mib(self):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
+
+    def counters(self):
+        """Commits, and commands in them, so far."""
+        status, text = call(self.connect(), "GET", "/metrics", OPERATOR_KEY)
+        found = dict(re.findall(r"^(rota_\w+_total)(?:\{\})? (\S+)$", text, re.M))
+        names = ("rota_commits_total", "rota_commands_recorded_total")
+        return [float(found.get(name, 0)) for name in names]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60)
+
+
+def call(connection, method, path, key, body=None):
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+    connection.request(method, path, None if body is None else json.dumps(body), headers)
+    response = connection.getresponse()
+    return response.status, response.read().decode()
+
+
+def made(answer):
+    status, text = answer
+    if status not in (200, 201):
+        sys.exit(f"load: {status} {text}")
+    return json.loads(text)
+
+
+def seed(server, count):
+    """Issues credentials through the API, from many connections. Their ids, public ids and secrets."""
+    connection = server.connect()
+    workspace = made(call(connection, "POST", "/v1/workspaces", OPERATOR_KEY, {"name": "load"}))["id"]
+    keys = {}
+    for role in ("admin", "verifier"):
+        body = {"name": role, "roles": [role], "mode": "prod"}
+        keys[role] = made(call(connection, "POST", f"/v1/workspaces/{workspace}/keys", OPERATOR_KEY, body))["key"]
+    credentials, lock = [], threading.Lock()
+
+    def work(share):
+        own, connection = [], server.connect()
+        for number in range(share):
+            body = {"kind": "client", "name": f"app {number}"}
+            answer = made(call(connection, "POST", "/v1/credentials", keys["admin"], body))
+            secrets = answer["secrets"]
+            own.append((answer["credential"]["id"], secrets["clientId"], secrets["clientSecret"]))
+        with lock:
+            credentials.extend(own)
+
+    workers = [threading.Thread(target=work, args=(-(-count // SEEDERS),)) for _ in range(SEEDERS)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if len(credentials) < count:
+        sys.exit("load: not every credential was issued")
+    return keys, credentials
+
+
+def check_valid(server, key, credentials):
+    """Answers to wrong secrets come faster: none of these may be wrong."""
+    connection = server.connect()
+    for _, public_id, secret in credentials[:: max(1, len(credentials) // 200)]:
+        body = {"publicId": public_id, "secret": secret}
+        if not made(call(connection, "POST", "/v1/verify", key, body))["active"]:
+            sys.exit("load: a right secret was refused")
+
+
+class Load:
+    """One kind of request at one number of connections."""
+
+    def __init__(self, name, file, connections, commits=False):
+        self.name, self.file, self.connections, self.commits = name, file, connections, commits
+        self.runs = []
+
+    def run(self, server, seconds):
+        cpu, counters = server.cpu_seconds(), server.counters()
+        url = f"http://{server.host}:{server.port}"
+        command = ["wrk", "-t1", f"-c{self.connections}", f"-d{seconds}s", "-s", LUA, url, self.file]
+        output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        figures = json.loads(re.search(r"^figures (.*)$", output, re.M)[1])
+        requests = figures["requests"]
+        commits, commands = (after - before for after, before in zip(server.counters(), counters))
+        self.runs.append(
+            {
+                "rate": requests * 1e6 / figures["micros"],
+                "p50": figures["p50"] / 1e3,
+                "p99": figures["p99"] / 1e3,
+                "max": figures["max"] / 1e3,
+                "cpu": (server.cpu_seconds() - cpu) * 1e6 / max(requests, 1),
+                "failed": figures["not2xx"] + figures["broken"],
+                "flushes": commits / max(commands, 1),
+                "rss": server.resident_mib(),
+            }
+        )
+
+    def of(self, figure):
+        return [run[figure] for run in self.runs]
+
+    def ratios(self, other):
+        return [own["rate"] / theirs["rate"] for own, theirs in zip(self.runs, other.runs)]
+
+
+def spread(values, digits):
+    low, high, middle = min(values), max(values), statistics.median(values)
+    return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
+
+
+def report(loads, bare):
+    head = ["", "req/s", "of bare GET", "p50 ms", "p99 ms", "max ms", "CPU µs", "commands/flush", "RSS MiB", "failed"]
+    rows = [head]
+    for load in loads:
+        rows.append(
+            [
+                f"{load.name}, {load.connections}",
+                spread(load.of("rate"), 0),
+                spread(load.ratios(bare[load.connections]), 2),
+                spread(load.of("p50"), 2),
+                spread(load.of("p99"), 2),
+                f"{max(load.of('max')):.0f}",
+                spread(load.of("cpu"), 1),
+                f"{1 / statistics.median(load.of('flushes')):.1f}" if load.commits else "",
+                f"{max(load.of('rss')):.0f}",
+                f"{sum(load.of('failed'))}",
+            ]
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    for row in rows:
+        cells = [cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in enumerate(zip(row, widths))]
+        print("  ".join(cells).rstrip())
+    return sum(sum(load.of("failed")) for load in loads)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program")
+    parser.add_argument("--quick", action="store_true", help="3 rounds of 3 s")
+    parser.add_argument("--credentials", type=int, default=20_000, help="to rotate; as many again are verified")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--seconds", type=int)
+    parser.add_argument("--rotate", choices=["hopae", "native"], default="hopae", help="the route that rotates")
+    options = parser.parse_args()
+    rounds, seconds = options.rounds or (3 if options.quick else 5), options.seconds or (3 if options.quick else 10)
+
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(options.program, folder)
+        try:
+            started = time.monotonic()
+            keys, credentials = seed(server, 2 * options.credentials)
+            print(f"{len(credentials)} credentials issued in {time.monotonic() - started:.0f} s; "
+                  f"{rounds} rounds of {seconds} s\n")
+            rotated, verified = credentials[: len(credentials) // 2], credentials[len(credentials) // 2 :]
+            paths = {"hopae": "/connect/v1/apps/{1}/rotate-client-secret", "native": "/v1/credentials/{0}/rotate"}
+
+            def write(name, lines):
+                file = Path(folder) / name
+                file.write_text("".join("\t".join(line) + "\n" for line in lines))
+                return str(file)
+
+            get = write("get", [("GET", "/health/live", "", "")])
+            rotate = write("rotate", [("POST", paths[options.rotate].format(*credential),
+                                       f"Bearer {keys['admin']}", "") for credential in rotated])
+            verify = write("verify", [("POST", "/v1/verify", f"Bearer {keys['verifier']}",
+                                       json.dumps({"publicId": public, "secret": secret}))
+                                      for _, public, secret in verified])
+            bare = {count: Load("GET /health/live", get, count) for count in (1, 32, 256)}
+            loads = list(bare.values())
+            loads += [Load(f"rotate ({options.rotate})", rotate, count, True) for count in (1, 32, 256)]
+            loads += [Load("verify", verify, count) for count in (32, 256)]
+            check_valid(server, keys["verifier"], verified)
+            for _ in range(rounds):
+                # Each beside the bare GET of as many connections.
+                for load in sorted(loads, key=lambda load: load.connections):
+                    load.run(server, seconds)
+            check_valid(server, keys["verifier"], verified)
+            failed = report(loads, bare)
+        finally:
+            server.stop()
+    if failed:
+        sys.exit(f"load: {failed} answers were not 2xx")
+
+
+main()
