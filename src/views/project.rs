@@ -13,6 +13,8 @@ use crate::log::{LogError, committer::decode};
 
 /// Events folded in one transaction, at most.
 pub(super) const PAGE: usize = 2_048;
+/// Events folded before others get a turn.
+const YIELD_EVERY: u64 = 64;
 /// Rows in one statement.
 const CHUNK: usize = 512;
 
@@ -90,6 +92,10 @@ impl Views {
                 let recorded = recorded?;
                 next = Position(recorded.position.0 + 1);
                 rows.add(&recorded);
+                // A page takes milliseconds, and requests are answered on the same threads.
+                if next.0.is_multiple_of(YIELD_EVERY) {
+                    tokio::task::yield_now().await;
+                }
             }
             rows.audit.sort_unstable();
             let shredded = self.versions_at(&rows.shredded).await?;
