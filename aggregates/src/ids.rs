@@ -1,11 +1,40 @@
 //! Identifiers: one type per thing, so that a workspace's id can't be passed where a credential's is meant.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
 use schemars::JsonSchema;
+use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
+
+/// Reads a value from its text, without a copy of that.
+pub(crate) fn from_text<'de, D, T>(d: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+    T::Err: fmt::Display,
+{
+    struct Text<T>(PhantomData<T>);
+
+    impl<T: FromStr> Visitor<'_> for Text<T>
+    where
+        T::Err: fmt::Display,
+    {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: de::Error>(self, s: &str) -> Result<T, E> {
+            s.parse().map_err(E::custom)
+        }
+    }
+
+    d.deserialize_str(Text(PhantomData))
+}
 
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -182,8 +211,7 @@ impl Serialize for StreamId {
 
 impl<'de> Deserialize<'de> for StreamId {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let s = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        s.parse().map_err(serde::de::Error::custom)
+        from_text(d)
     }
 }
 
@@ -229,11 +257,15 @@ impl FromStr for Hash {
         if bytes.len() != 64 {
             return Err("a SHA-256 has 64 hexadecimal digits");
         }
+        let digit = |b: u8| match b {
+            b'0'..=b'9' => Some(b - b'0'),
+            b'a'..=b'f' => Some(b - b'a' + 10),
+            _ => None,
+        };
         let mut hash = [0u8; 32];
-        for (i, pair) in bytes.chunks_exact(2).enumerate() {
-            let digit = |b: u8| char::from(b).to_digit(16).filter(|_| !b.is_ascii_uppercase());
+        for (byte, pair) in hash.iter_mut().zip(bytes.chunks_exact(2)) {
             match (digit(pair[0]), digit(pair[1])) {
-                (Some(high), Some(low)) => hash[i] = (high * 16 + low) as u8,
+                (Some(high), Some(low)) => *byte = high << 4 | low,
                 _ => return Err("a SHA-256 has lower-case hexadecimal digits only"),
             }
         }
@@ -249,8 +281,7 @@ impl Serialize for Hash {
 
 impl<'de> Deserialize<'de> for Hash {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let s = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        s.parse().map_err(serde::de::Error::custom)
+        from_text(d)
     }
 }
 

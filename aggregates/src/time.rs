@@ -94,6 +94,30 @@ impl Timestamp {
         digits(5, 2, month);
         digits(0, 4, year);
     }
+
+    /// Reads what [`Timestamp::write`] wrote; `None` for any other form, and for a date that does not exist.
+    fn read(text: &[u8]) -> Option<Self> {
+        let text: &[u8; Self::TEXT_LEN] = text.try_into().ok()?;
+        let number = |start: usize, count: usize| {
+            text[start..start + count]
+                .iter()
+                .try_fold(0, |value, byte| byte.is_ascii_digit().then(|| value * 10 + i64::from(byte - b'0')))
+        };
+        let (year, month, day) = (number(0, 4)?, number(5, 2)?, number(8, 2)?);
+        let (hour, minute, second) = (number(11, 2)?, number(14, 2)?, number(17, 2)?);
+        // The way back of `write`.
+        let year_from_march = year - i64::from(month <= 2);
+        let (era, year_of_era) = (year_from_march / 400, year_from_march % 400);
+        let month_from_march = (month + 9) % 12;
+        let day_of_year = (153 * month_from_march + 2) / 5 + day - 1;
+        let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+        let days = era * 146_097 + day_of_era - 719_468;
+        let micros = ((days * 24 + hour) * 60 + minute) * 60_000_000 + second * 1_000_000 + number(20, 6)?;
+        let time = Self((0..YEAR_10000).contains(&micros).then_some(micros)?);
+        let mut again = [0u8; Self::TEXT_LEN];
+        time.write(&mut again);
+        (again == *text).then_some(time)
+    }
 }
 
 impl fmt::Display for Timestamp {
@@ -119,6 +143,9 @@ impl FromStr for Timestamp {
     type Err = NotATime;
 
     fn from_str(s: &str) -> Result<Self, NotATime> {
+        if let Some(time) = Self::read(s.as_bytes()) {
+            return Ok(time);
+        }
         let micros = DateTime::parse_from_rfc3339(s).map_err(|_| NotATime)?.timestamp_micros();
         if (0..YEAR_10000).contains(&micros) { Ok(Self(micros)) } else { Err(NotATime) }
     }
@@ -147,8 +174,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        let s = std::borrow::Cow::<'de, str>::deserialize(d)?;
-        s.parse().map_err(serde::de::Error::custom)
+        crate::ids::from_text(d)
     }
 }
 

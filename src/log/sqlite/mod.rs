@@ -540,8 +540,12 @@ fn unhex(text: &str) -> Option<[u8; 32]> {
     }
     let mut digest = [0u8; 32];
     for (byte, pair) in digest.iter_mut().zip(bytes.chunks_exact(2)) {
-        let digit = |b: u8| char::from(b).to_digit(16);
-        *byte = (digit(pair[0])? * 16 + digit(pair[1])?) as u8;
+        let digit = |b: u8| match b {
+            b'0'..=b'9' => Some(b - b'0'),
+            b'A'..=b'F' => Some(b - b'A' + 10),
+            _ => None,
+        };
+        *byte = digit(pair[0])? << 4 | digit(pair[1])?;
     }
     Some(digest)
 }
