@@ -17,7 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Executor, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, Notify, watch};
 
-use self::project::PAGE;
+use self::project::BATCH;
 pub use self::query::{AuditQuery, Listed};
 use crate::log::sqlite::{VIEWS, begin, migrate};
 use crate::log::{EventLog, LogError};
@@ -25,11 +25,11 @@ use crate::log::{EventLog, LogError};
 /// A reader waits at most so long for the projector.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The projector lets events gather for so long, unless somebody waits for them.
-const GATHER: Duration = Duration::from_millis(50);
+const GATHER: Duration = Duration::from_millis(200);
 /// Pages of the file that the projector keeps in memory: most rows go to a random one of them.
 const CACHE_PAGES: &str = "4096";
 /// Pages of WAL after which they go into the file. Until then a page that is written again costs no further write.
-const CHECKPOINT_PAGES: &str = "4096";
+const CHECKPOINT_PAGES: &str = "8192";
 /// Readers at most.
 const READERS: u32 = 4;
 
@@ -115,11 +115,11 @@ impl Views {
             if head.wait_for(|next| *next > projected).await.is_err() {
                 return;
             }
-            // A page costs much less than its events one by one.
+            // A batch costs much less than its events one by one.
             tokio::select! {
                 () = tokio::time::sleep(GATHER) => {}
                 () = self.wanted.notified() => {}
-                _ = head.wait_for(|next| next.0 >= projected.0 + PAGE as u64) => {}
+                _ = head.wait_for(|next| next.0 >= projected.0 + BATCH) => {}
             }
         }
     }

@@ -11,8 +11,10 @@ use super::Views;
 use crate::log::sqlite::begin;
 use crate::log::{LogError, committer::decode};
 
-/// Events folded in one transaction, at most.
-pub(super) const PAGE: usize = 2_048;
+/// Events folded in one transaction: the more there are, the more of them share a page of the index.
+pub(super) const BATCH: u64 = 8_192;
+/// Events read at once.
+const PAGE: usize = 2_048;
 /// Events folded before others get a turn.
 const YIELD_EVERY: u64 = 64;
 /// Rows in one statement.
@@ -82,20 +84,26 @@ impl Views {
             // leave a gap.
             let mut writer = self.writer.lock().await;
             let from = self.projected();
-            let page = self.log.read(from, PAGE).await?;
-            if page.leaves.is_empty() {
-                return Ok(());
-            }
             let mut rows = Rows::default();
             let mut next = from;
-            for recorded in decode(page) {
-                let recorded = recorded?;
-                next = Position(recorded.position.0 + 1);
-                rows.add(&recorded);
-                // A page takes milliseconds, and requests are answered on the same threads.
-                if next.0.is_multiple_of(YIELD_EVERY) {
-                    tokio::task::yield_now().await;
+            while next.0 - from.0 < BATCH {
+                let page = self.log.read(next, PAGE).await?;
+                let last = page.leaves.len() < PAGE;
+                for recorded in decode(page) {
+                    let recorded = recorded?;
+                    next = Position(recorded.position.0 + 1);
+                    rows.add(&recorded);
+                    // A page takes milliseconds, and requests are answered on the same threads.
+                    if next.0.is_multiple_of(YIELD_EVERY) {
+                        tokio::task::yield_now().await;
+                    }
                 }
+                if last {
+                    break;
+                }
+            }
+            if next == from {
+                return Ok(());
             }
             rows.audit.sort_unstable();
             let shredded = self.versions_at(&rows.shredded).await?;
