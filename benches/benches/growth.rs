@@ -100,7 +100,7 @@ impl Known {
         let mut numbers = Numbers::new(9);
         let mut secrets = Vec::with_capacity(count);
         let mut chosen: Vec<_> =
-            (0..count).map(|_| credentials[numbers.next() as usize % credentials.len()]).collect();
+            (0..count).map(|_| credentials[numbers.draw() as usize % credentials.len()]).collect();
         chosen.sort_unstable();
         chosen.dedup();
         for portion in chosen.chunks(256) {
@@ -118,7 +118,7 @@ impl Known {
         }
         // In no order that memory has.
         for i in (1..secrets.len()).rev() {
-            secrets.swap(i, numbers.next() as usize % (i + 1));
+            secrets.swap(i, numbers.draw() as usize % (i + 1));
         }
         Ok(Self { opened, caller, secrets })
     }

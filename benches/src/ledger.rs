@@ -31,7 +31,7 @@ impl Numbers {
     }
 
     /// The next number (splitmix64).
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -43,7 +43,7 @@ impl Numbers {
     pub fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
         for chunk in bytes.chunks_mut(8) {
-            chunk.copy_from_slice(&self.next().to_le_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&self.draw().to_le_bytes()[..chunk.len()]);
         }
         bytes
     }
@@ -161,7 +161,7 @@ impl History {
             let event = Event::Credential(event.into());
             return Ok(self.recorded(StreamId::credential(id), Sequence(1), event, Some(digest)));
         }
-        let index = self.numbers.next() as usize % self.credentials.len();
+        let index = self.numbers.draw() as usize % self.credentials.len();
         let (id, version) = self.credentials[index];
         self.credentials[index].1 = version + 1;
         secret.version = version + 1;

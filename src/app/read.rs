@@ -11,7 +11,7 @@ use rota_projections::{Details, Recorded};
 use super::{App, Caller, Failure};
 use crate::log::StoredEvent;
 use crate::sealing::{Item, Part};
-use crate::views::AuditQuery;
+use crate::views::{AuditQuery, ListQuery};
 
 /// Who may read credentials.
 const READERS: &[Role] = &[Role::Auditor, Role::Rotator, Role::Verifier, Role::Analyst];
@@ -193,10 +193,16 @@ impl App {
         }
         self.settled().await?;
         let (before, at) = self.cut(caller, as_of).await?;
-        let mut listed = self
-            .views
-            .list(workspace, kinds, paging.after, before, living, paging.limit + 1, paging.offset)
-            .await?;
+        let list = ListQuery {
+            workspace,
+            kinds,
+            after: paging.after,
+            before,
+            living,
+            limit: paging.limit + 1,
+            offset: paging.offset,
+        };
+        let mut listed = self.views.list(&list).await?;
         let more = listed.len() > paging.limit;
         listed.truncate(paging.limit);
         let next = listed.last().filter(|_| more).map(|l| l.position);

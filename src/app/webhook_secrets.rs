@@ -67,13 +67,11 @@ impl App {
         idempotency: Option<&Idempotency>,
         render: impl Fn(&Made) -> Result<Vec<u8>, Failure>,
     ) -> Result<Answer, Failure> {
-        match self.webhook_secret(parent).await? {
-            Some(id) => self.rotate(caller, id, rotate, idempotency, render).await,
-            None => {
-                let issue = Self::webhook_issue(workspace, parent);
-                self.issue(caller, &issue, idempotency, render).await
-            }
+        if let Some(id) = self.webhook_secret(parent).await? {
+            return self.rotate(caller, id, rotate, idempotency, render).await;
         }
+        let issue = Self::webhook_issue(workspace, parent);
+        self.issue(caller, &issue, idempotency, render).await
     }
 
     /// Ends an app's webhook secret with the app.

@@ -2,6 +2,7 @@
 
 use actix_web::web;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 
 use super::BODY_BYTES_MAX;
 use crate::app::Failure;
@@ -31,6 +32,47 @@ impl From<BadBody> for Failure {
                 Self::Invalid { field: field.unwrap_or_else(|| "body".to_owned()), reason }
             }
         }
+    }
+}
+
+/// A member that may be left out, null, or given.
+#[derive(Clone, Copy, Default)]
+pub(crate) enum Given<T> {
+    /// Left out: it stays as it is.
+    #[default]
+    Absent,
+    /// Null: there is none any more.
+    Null,
+    /// Given.
+    Value(T),
+}
+
+impl<T> Given<T> {
+    /// What there is after a change of what there was.
+    pub(crate) fn over(self, before: Option<T>) -> Option<T> {
+        match self {
+            Self::Absent => before,
+            Self::Null => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+
+    /// As [`Given::over`], checking what is given.
+    pub(crate) fn checked_over(
+        self,
+        before: Option<T>,
+        check: impl FnOnce(T) -> Result<T, Failure>,
+    ) -> Result<Option<T>, Failure> {
+        match self {
+            Self::Value(value) => check(value).map(Some),
+            other => Ok(other.over(before)),
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Ok(Option::<T>::deserialize(d)?.map_or(Self::Null, Self::Value))
     }
 }
 

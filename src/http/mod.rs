@@ -108,6 +108,7 @@ impl Running {
 }
 
 /// Starts serving.
+#[expect(clippy::unused_async, reason = "it spawns, and so can only be called on a runtime")]
 pub async fn start(app: Arc<App>, options: ServeOptions) -> std::io::Result<Running> {
     let (stopping, watched) = watch::channel(false);
     let server = web::Data::new(Server {

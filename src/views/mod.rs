@@ -18,7 +18,7 @@ use sqlx::{ConnectOptions, Executor, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, Notify, watch};
 
 use self::project::BATCH;
-pub use self::query::{AuditQuery, Listed};
+pub use self::query::{AuditQuery, ListQuery, Listed};
 use crate::log::sqlite::{VIEWS, begin, migrate};
 use crate::log::{EventLog, LogError};
 

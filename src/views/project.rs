@@ -59,16 +59,22 @@ impl Rows {
                 self.issued.push((position, id, workspace, e.kind.name(), e.parent));
             }
             CredentialEvent::SecretRotated(e) => {
-                at_once(&e.replaced).into_iter().for_each(|v| end(v, e.at));
+                if let Some(version) = at_once(&e.replaced) {
+                    end(version, e.at);
+                }
             }
             CredentialEvent::RotationCommitted(e) => {
-                at_once(&e.replaced).into_iter().for_each(|v| end(v, e.at));
+                if let Some(version) = at_once(&e.replaced) {
+                    end(version, e.at);
+                }
             }
             CredentialEvent::RotationCancelled(e) => end(e.version, e.at),
             CredentialEvent::OldSecretExpired(e) => end(e.version, e.expired_at),
             CredentialEvent::SecretRevoked(e) => end(e.version, e.at),
             CredentialEvent::CredentialRevoked(e) => {
-                e.versions.iter().for_each(|v| end(*v, e.at));
+                for version in &e.versions {
+                    end(*version, e.at);
+                }
                 self.revoked.push((id, position));
             }
             CredentialEvent::RotationPrepared(_) | CredentialEvent::CredentialDescribed(_) => {}

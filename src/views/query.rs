@@ -27,6 +27,25 @@ pub struct AuditQuery {
     pub limit: usize,
 }
 
+/// Which credentials are to be listed.
+#[derive(Clone, Copy, Debug)]
+pub struct ListQuery<'a> {
+    /// Of this workspace.
+    pub workspace: WorkspaceId,
+    /// Of these kinds.
+    pub kinds: &'a [Kind],
+    /// Issued after this position.
+    pub after: Option<Position>,
+    /// As it was before this position.
+    pub before: Option<Position>,
+    /// Only those that were not revoked then.
+    pub living: bool,
+    /// At most so many.
+    pub limit: usize,
+    /// Skip so many.
+    pub offset: usize,
+}
+
 /// A credential as it is listed: enough to fold it and to go on from it.
 #[derive(Clone, Copy, Debug)]
 pub struct Listed {
@@ -118,17 +137,9 @@ impl Views {
         Ok(Position(low))
     }
 
-    /// Credentials of a workspace by order of issue: after `after`, issued before `before` and alive then.
-    pub async fn list(
-        &self,
-        workspace: WorkspaceId,
-        kinds: &[Kind],
-        after: Option<Position>,
-        before: Option<Position>,
-        living: bool,
-        limit: usize,
-        offset: usize,
-    ) -> Result<Vec<Listed>, LogError> {
+    /// Credentials of a workspace by order of issue.
+    pub async fn list(&self, query: &ListQuery<'_>) -> Result<Vec<Listed>, LogError> {
+        let ListQuery { workspace, kinds, after, before, living, limit, offset } = *query;
         let mut sql = QueryBuilder::<Sqlite>::new("SELECT position, id FROM credentials WHERE workspace = ");
         sql.push_bind(workspace.0.as_bytes().to_vec()).push(" AND kind IN (");
         let mut list = sql.separated(", ");

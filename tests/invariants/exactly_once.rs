@@ -15,6 +15,7 @@ use crate::process::{OPERATOR, Process, free_port};
 use crate::service::Service;
 
 const ROUNDS: u64 = 200;
+const SEED: u64 = 20_270_101;
 const CLIENTS: usize = 4;
 const CREDENTIALS: usize = 8;
 
@@ -78,8 +79,7 @@ async fn exactly_once_under_kill_9() {
         }));
     }
 
-    let mut seed = 20_270_101;
-    println!("seed {seed}");
+    let mut seed = SEED;
     for _ in 0..ROUNDS {
         // Not waiting for anything: the instant of the kill is the point.
         tokio::time::sleep(Duration::from_millis(5 + next_random(&mut seed) % 60)).await;
@@ -94,10 +94,14 @@ async fn exactly_once_under_kill_9() {
     }
     stop.store(true, Ordering::Relaxed);
     let all = futures_util::future::join_all(clients);
-    tokio::time::timeout(Duration::from_secs(60), all).await.expect("every client gets its answer");
+    tokio::time::timeout(Duration::from_mins(1), all).await.expect("every client gets its answer");
 
     let answers = answers.lock().await;
-    assert!(answers.len() as u64 >= ROUNDS / 2, "only {} rotations were answered", answers.len());
+    assert!(
+        answers.len() as u64 >= ROUNDS / 2,
+        "only {} rotations were answered (seed {SEED})",
+        answers.len()
+    );
     for ((id, key), secret) in answers.iter() {
         let again = rotate_until_answered(&operator, id, key, &give_up).await.unwrap();
         assert_eq!(&pair(&again["secrets"]).1, secret, "the replay of {key} differs");
@@ -112,7 +116,6 @@ async fn exactly_once_under_kill_9() {
             keys.len()
         );
     }
-    println!("{} rotations answered over {ROUNDS} kills", answers.len());
     process.stop();
 }
 

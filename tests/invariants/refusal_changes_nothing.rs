@@ -142,7 +142,7 @@ async fn refusal_changes_nothing() {
             "invalid-input",
             Some("roles"),
         ),
-        (Method::POST, "/v1/workspaces".into(), br#"{}"#.to_vec(), 400, "invalid-input", Some("name")),
+        (Method::POST, "/v1/workspaces".into(), b"{}".to_vec(), 400, "invalid-input", Some("name")),
         (
             Method::PUT,
             format!("/v1/workspaces/{workspace}/policy"),

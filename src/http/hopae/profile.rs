@@ -1,8 +1,9 @@
 //! What Hopae keeps of an app beyond its name, and the bounds of it.
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::super::body::Given;
 use crate::app::Failure;
 
 const URIS_MAX: usize = 50;
@@ -37,17 +38,11 @@ impl Default for WebhookConfig {
     }
 }
 
-/// A member that may be left out, null, or given.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(d: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::<T>::deserialize(d).map(Some)
-}
-
 /// A change of a webhook's configuration: what is left out stays.
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct WebhookChange {
-    #[serde(deserialize_with = "given")]
-    url: Option<Option<String>>,
+    url: Given<String>,
     enabled: Option<bool>,
     retry_attempts: Option<u32>,
     timeout_seconds: Option<u32>,
@@ -56,9 +51,7 @@ pub(super) struct WebhookChange {
 
 impl WebhookChange {
     pub(super) fn apply(self, config: &mut WebhookConfig) -> Result<(), Failure> {
-        if let Some(url) = self.url {
-            config.url = url.map(|url| uri("webhookConfig.url", url)).transpose()?;
-        }
+        config.url = self.url.checked_over(config.url.take(), |url| uri("webhookConfig.url", url))?;
         config.enabled = self.enabled.unwrap_or(config.enabled);
         config.retry_attempts = self.retry_attempts.unwrap_or(config.retry_attempts);
         config.timeout_seconds = self.timeout_seconds.unwrap_or(config.timeout_seconds);
@@ -87,37 +80,34 @@ impl WebhookChange {
 #[serde(default, deny_unknown_fields, rename_all = "camelCase")]
 pub(super) struct AppChange {
     pub(super) name: Option<String>,
-    #[serde(deserialize_with = "given")]
-    logo: Option<Option<String>>,
+    logo: Given<String>,
     redirect_uris: Option<Vec<String>>,
     webhook_config: Option<WebhookChange>,
-    #[serde(deserialize_with = "given")]
-    default_success_redirect_uri: Option<Option<String>>,
-    #[serde(deserialize_with = "given")]
-    default_failure_redirect_uri: Option<Option<String>>,
+    default_success_redirect_uri: Given<String>,
+    default_failure_redirect_uri: Given<String>,
 }
 
 impl AppChange {
     /// Changes a profile; gives the names of what changed.
     pub(super) fn apply(self, profile: &mut Profile) -> Result<Vec<String>, Failure> {
         let before = profile.clone();
-        if let Some(logo) = self.logo {
-            profile.logo = logo.map(|logo| uri("logo", logo)).transpose()?;
-        }
+        profile.logo = self.logo.checked_over(profile.logo.take(), |logo| uri("logo", logo))?;
         if let Some(uris) = self.redirect_uris {
             profile.redirect_uris = redirect_uris(uris)?;
         }
         if let Some(change) = self.webhook_config {
             change.apply(&mut profile.webhook_config)?;
         }
-        if let Some(target) = self.default_success_redirect_uri {
-            profile.default_success_redirect_uri =
-                target.map(|target| uri("defaultSuccessRedirectUri", target)).transpose()?;
-        }
-        if let Some(target) = self.default_failure_redirect_uri {
-            profile.default_failure_redirect_uri =
-                target.map(|target| uri("defaultFailureRedirectUri", target)).transpose()?;
-        }
+        profile.default_success_redirect_uri = self
+            .default_success_redirect_uri
+            .checked_over(profile.default_success_redirect_uri.take(), |target| {
+                uri("defaultSuccessRedirectUri", target)
+            })?;
+        profile.default_failure_redirect_uri = self
+            .default_failure_redirect_uri
+            .checked_over(profile.default_failure_redirect_uri.take(), |target| {
+                uri("defaultFailureRedirectUri", target)
+            })?;
         Ok(changes(&before, profile))
     }
 }

@@ -25,7 +25,7 @@ pub(super) fn webhook_config(config: &WebhookConfig, hint: Option<&str>) -> Valu
     })
 }
 
-fn body(view: &CredentialView, profile: &Profile, secret: Value, webhook_hint: Option<&str>) -> Value {
+fn body(view: &CredentialView, profile: &Profile, secret: &Value, webhook_hint: Option<&str>) -> Value {
     json!({
         "name": view.name,
         "logo": profile.logo,
@@ -48,7 +48,7 @@ fn body(view: &CredentialView, profile: &Profile, secret: Value, webhook_hint: O
 pub(super) fn created(made: &Made) -> Value {
     let secret = serde_json::to_value(Shown(&made.secret)).unwrap_or_default();
     match &made.view {
-        Some(view) => body(view, &from_map(&view.profile), secret, None),
+        Some(view) => body(view, &from_map(&view.profile), &secret, None),
         None => json!({ "clientId": made.public_id, "clientSecret": secret }),
     }
 }
@@ -56,7 +56,7 @@ pub(super) fn created(made: &Made) -> Value {
 /// An app.
 pub(super) fn app(view: &CredentialView, webhook_hint: Option<&str>) -> Value {
     let secret = json!(redacted("", view.hint()));
-    body(view, &from_map(&view.profile), secret, webhook_hint)
+    body(view, &from_map(&view.profile), &secret, webhook_hint)
 }
 
 fn millis(time: Timestamp) -> String {

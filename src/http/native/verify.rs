@@ -27,7 +27,7 @@ struct VerifyBody<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Active {
+struct Valid {
     active: bool,
     credential_id: CredentialId,
     version: u32,
@@ -46,15 +46,14 @@ pub(super) async fn verify(request: Request, payload: web::Payload) -> HttpRespo
             return Err(Failure::Forbidden { needs: Role::Verifier });
         }
         let bytes = body::bytes(payload).await?;
-        let pair = match serde_json::from_slice::<VerifyBody<'_>>(&bytes) {
-            Ok(pair) => pair,
-            Err(_) => return Err(explain(&bytes)),
+        let Ok(pair) = serde_json::from_slice::<VerifyBody<'_>>(&bytes) else {
+            return Err(explain(&bytes));
         };
         let verified = request.app().verify_in(&caller, &pair.public_id, &pair.secret).await?;
         let mut builder = builder(request, StatusCode::OK);
         builder.insert_header((CACHE_CONTROL, "no-store"));
         Ok(match verified {
-            Some(verified) => builder.json(Active {
+            Some(verified) => builder.json(Valid {
                 active: true,
                 credential_id: verified.who.credential,
                 version: verified.who.version,

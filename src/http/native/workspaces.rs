@@ -6,9 +6,10 @@ use rota_aggregates::WorkspaceId;
 use rota_aggregates::authority::{Role, Roles};
 use rota_aggregates::credential::Kind;
 use rota_aggregates::secret::Mode;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, json};
 
+use super::super::body::Given;
 use super::super::{answer, body};
 use super::query::Page;
 use super::{answered, builder, changed, idempotency, limit, ok, wire, with};
@@ -113,16 +114,11 @@ pub(super) async fn list_keys(request: Request) -> HttpResponse {
     .await
 }
 
-/// A field that may be left out, null, or given.
-fn given<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Option<u32>>, D::Error> {
-    Option::<u32>::deserialize(d).map(Some)
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct PolicyBody {
-    #[serde(default, deserialize_with = "given")]
-    max_secret_age_days: Option<Option<u32>>,
+    #[serde(default)]
+    max_secret_age_days: Given<u32>,
     default_grace_seconds: Option<u64>,
     max_grace_seconds: Option<u64>,
     min_overlap_seconds: Option<u64>,
@@ -137,7 +133,7 @@ pub(super) async fn set_policy(request: Request, payload: web::Payload) -> HttpR
         let (policy, position) = request
             .app()
             .set_policy(&caller, workspace_id(request)?, |mut policy| {
-                policy.max_secret_age_days = body.max_secret_age_days.unwrap_or(policy.max_secret_age_days);
+                policy.max_secret_age_days = body.max_secret_age_days.over(policy.max_secret_age_days);
                 policy.default_grace_seconds =
                     body.default_grace_seconds.unwrap_or(policy.default_grace_seconds);
                 policy.max_grace_seconds = body.max_grace_seconds.unwrap_or(policy.max_grace_seconds);

@@ -13,6 +13,7 @@ mod migrate;
 mod statements;
 
 use std::fs::{File, TryLockError};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -526,7 +527,6 @@ impl EventLog for SqliteLog {
             .execute(&mut *reader)
             .await
             .map_err(LogError::unavailable)?;
-        use std::os::unix::fs::PermissionsExt;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))
             .map_err(LogError::unavailable)?;
         File::open(path).and_then(|f| f.sync_all()).map_err(LogError::unavailable)
