@@ -165,7 +165,7 @@ async fn a_key_is_for_one_request_and_one_day() {
     assert_eq!(again.text, first.text);
     assert_eq!(again.headers["idempotency-replayed"], "true");
 
-    service.clock.advance(Duration::from_secs(86_400));
+    service.clock.advance(Duration::from_hours(24));
     let shredded = "rota.workspace.sealed-parts-shredded.v1";
     Service::until(|| async {
         let page = service.operator.get(&format!("/v1/events?type={shredded}")).await.json();

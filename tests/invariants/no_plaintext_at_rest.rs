@@ -9,7 +9,8 @@ use crate::process::{OPERATOR, Process, files};
 
 /// The forms in which a secret could lie about.
 fn forms(secret: &str) -> Vec<Vec<u8>> {
-    let hex: String = secret.bytes().map(|b| format!("{b:02x}")).collect();
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap();
+    let hex: String = secret.bytes().flat_map(|b| [digit(b >> 4), digit(b & 15)]).collect();
     let mut forms = vec![secret.as_bytes().to_vec(), hex.to_uppercase().into_bytes(), hex.into_bytes()];
     forms.push(base64::engine::general_purpose::STANDARD_NO_PAD.encode(secret).into_bytes());
     // A client secret that is hexadecimal digits could be kept as the bytes that they write.

@@ -49,7 +49,7 @@ async fn what_fell_due_during_downtime_is_caught_up() {
     let workspace = service.operator.open_workspace("downtime").await;
     let (id, public, old) = service.operator.issue(&workspace, "client").await;
     service.operator.rotate(&id, json!({ "gracePeriodSeconds": 60 })).await;
-    service.restart(|service| service.clock.advance(Duration::from_secs(7_200))).await;
+    service.restart(|service| service.clock.advance(Duration::from_hours(2))).await;
     assert!(!service.operator.verifies(&public, &old).await);
     Service::until(|| async { service.operator.history(&id).await.iter().any(|t| t == EXPIRED) }).await;
 }
@@ -98,7 +98,7 @@ async fn the_past_is_as_it_was() {
     let (id, ..) = operator.issue(&workspace, "client").await;
     service.clock.advance(Duration::from_secs(10));
     operator.rotate(&id, json!({ "gracePeriodSeconds": 60 })).await;
-    service.clock.advance(Duration::from_secs(3_600));
+    service.clock.advance(Duration::from_hours(1));
     operator.post(&format!("/v1/credentials/{id}/revoke"), json!({})).await.expect(200);
     let status = async |as_of: &str| {
         let path = format!("/v1/credentials/{id}?asOf={as_of}");
