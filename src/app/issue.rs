@@ -1,13 +1,14 @@
 //! Making credentials.
 
 use rota_aggregates::authority::{Role, Roles};
-use rota_aggregates::credential::{CredentialCommand, IssueCredential, Kind};
+use rota_aggregates::credential::{CredentialCommand, CredentialRefusal, IssueCredential, Kind, Status};
 use rota_aggregates::secret::{Mode, RANDOM_BYTES, generate};
-use rota_aggregates::{CredentialId, Event, StreamId, Timestamp, WorkspaceId};
+use rota_aggregates::{CredentialId, Event, Sequence, StreamId, Timestamp, WorkspaceId};
 use rota_projections::credential::CredentialView;
 use rota_projections::public_id::PublicId;
 use rota_projections::{Details, Fact};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::change::{ATTEMPTS_MAX, Along, Answer, Committed, decide, shape};
@@ -50,6 +51,12 @@ pub fn check_name(field: &str, name: &str) -> Result<(), Failure> {
     Ok(())
 }
 
+/// The id of the webhook secret that belongs to a credential. It follows from the credential's, so that there is
+/// at most one and it is found without a look-up.
+pub fn webhook_of(parent: CredentialId) -> CredentialId {
+    CredentialId(Uuid::new_v5(&parent.0, b"webhook"))
+}
+
 impl App {
     /// Issues a credential. `render` makes the answer's bytes; they are sealed with the event if the request is
     /// named.
@@ -80,7 +87,13 @@ impl App {
             let (caller, mut expected, now) = self.ground(caller, issue.workspace)?;
             let place = self.place()?;
             let mut entropy = self.entropy()?;
-            let id = CredentialId(entropy.id(now));
+            let id = match issue.parent {
+                Some(parent) => {
+                    expected.push(self.parent(issue.workspace, parent)?);
+                    webhook_of(parent)
+                }
+                None => CredentialId(entropy.id(now)),
+            };
             let random = Zeroizing::new(entropy.take::<RANDOM_BYTES>());
             let generated = generate(shape(issue.kind, issue.mode), &random);
             let taken = PublicId::parse(&generated.public_id)
@@ -148,6 +161,24 @@ impl App {
             }
         }
         Err(Failure::Overloaded)
+    }
+}
+
+impl App {
+    /// The stream of a credential that is to get a child, with where it stands: it must be alive then still.
+    fn parent(
+        &self,
+        workspace: WorkspaceId,
+        parent: CredentialId,
+    ) -> Result<(StreamId, Option<Sequence>), Failure> {
+        let tip = self.tip.tip.read();
+        if tip.live.credential(webhook_of(parent)).is_some() {
+            return Err(CredentialRefusal::AlreadyIssued.into());
+        }
+        let live = tip.live.credential(parent);
+        let live = live.filter(|c| c.state.workspace == workspace && c.state.status == Status::Active);
+        let live = live.ok_or(Failure::NotFound("credential"))?;
+        Ok((StreamId::credential(parent), Some(live.sequence)))
     }
 }
 

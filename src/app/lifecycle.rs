@@ -3,10 +3,11 @@
 
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::{
-    CancelCause, CancelRotation, CommitCause, CommitRotation, CredentialCommand, CredentialRefusal,
-    DescribeCredential, ExpireOldSecret, ExpiryCause, RevokeCredential, RevokeSecret,
+    CancelCause, CancelRotation, CommitCause, CommitRotation, CredentialCommand, DescribeCredential,
+    ExpireOldSecret, ExpiryCause, RevokeCredential, RevokeSecret,
 };
-use rota_aggregates::{CredentialId, Event, Position, Sequence, StreamId};
+use rota_aggregates::{CredentialId, Event, Position, StreamId};
+use rota_projections::credential::CredentialView;
 use serde_json::{Map, Value};
 
 use super::change::{ATTEMPTS_MAX, Along, Committed, Subject, decide, shredded};
@@ -51,9 +52,15 @@ pub enum Change {
         profile: Option<Map<String, Value>>,
         /// The names of what changes.
         changed: Vec<String>,
-        /// The last sequence that the caller knew of: what was described after it is not overwritten unseen.
-        at: Option<Sequence>,
     },
+}
+
+/// What came of deciding once.
+enum Attempt {
+    /// It is recorded; without a position it was so already.
+    Done(Option<Position>),
+    /// The log has moved on: look again.
+    Stale,
 }
 
 impl Change {
@@ -149,46 +156,82 @@ impl App {
             means = means.or_else(|| change.version(&subject));
             let workspace = subject.live.state.workspace;
             self.allow(&subject.caller, id, workspace, roles, itself, change.operation()).await?;
-            if let Change::Describe { at: Some(at), .. } = change
-                && *at != subject.live.sequence
-            {
-                return Err(CredentialRefusal::VersionConflict.into());
-            }
-            let place = self.place()?;
-            let events = match decide(subject.live.state, change.command(&subject, means)).await {
-                Ok(events) if events.is_empty() => return Ok(None),
-                Ok(events) => events,
-                Err(refusal) if matches!(change, Change::Commit { cause: CommitCause::FirstUse, .. }) => {
-                    // A login that came too late for it is no refused change.
-                    return Err(refusal.into());
-                }
-                Err(refusal) => {
-                    drop(place);
-                    return Err(self.refuse(&subject.caller, id, change.operation(), refusal.into()).await);
-                }
-            };
-            let mut details = subject.caller.details();
-            details.reason = reason.map(str::to_owned);
-            if let Change::Describe { name, profile, .. } = change {
-                details.name.clone_from(name);
-                details.profile.clone_from(profile);
-            }
-            let along = Along { details, ..Along::default() };
-            let shred = shredded(&events);
-            let stream = StreamId::credential(id);
-            let events = events.into_iter().map(|e| (stream, Event::from(e))).collect();
-            let mut entropy = self.entropy()?;
-            let events =
-                self.encode(&subject.caller, workspace, events, &along, subject.now, &mut entropy)?;
-            let append =
-                Append { expected: subject.expected, claim: None, events, shred, decided_at: subject.now };
-            match self.commit(place, append, None).await {
-                Ok(Some(recording)) => return Ok(Some(recording.last)),
-                Ok(None) => {}
-                Err(Committed::Failed(failure)) => return Err(failure),
-                Err(Committed::Before(position)) => return Ok(Some(position)),
+            if let Attempt::Done(position) = self.attempt(subject, id, change, means, reason).await? {
+                return Ok(position);
             }
         }
         Err(Failure::Overloaded)
+    }
+
+    /// Changes name or description from what they are: `edit` is given the credential as it is at the decision, and
+    /// is asked again if it has changed in the meantime.
+    pub async fn describe(
+        &self,
+        caller: &Caller,
+        id: CredentialId,
+        edit: impl Fn(&CredentialView) -> Result<Change, Failure>,
+    ) -> Result<Option<Position>, Failure> {
+        for _ in 0..ATTEMPTS_MAX {
+            let subject = self.subject(caller, id)?;
+            let workspace = subject.live.state.workspace;
+            self.allow(&subject.caller, id, workspace, &[Role::Admin], false, "describe").await?;
+            let view = self.view(id, None).await?.ok_or(Failure::NotFound("credential"))?;
+            if view.sequence != subject.live.sequence {
+                continue;
+            }
+            let change = edit(&view)?;
+            if let Change::Describe { name: Some(name), .. } = &change {
+                super::issue::check_name("name", name)?;
+            }
+            if let Attempt::Done(position) = self.attempt(subject, id, &change, None, None).await? {
+                return Ok(position);
+            }
+        }
+        Err(Failure::Overloaded)
+    }
+
+    /// Decides and appends once.
+    async fn attempt(
+        &self,
+        subject: Subject,
+        id: CredentialId,
+        change: &Change,
+        means: Option<u32>,
+        reason: Option<&str>,
+    ) -> Result<Attempt, Failure> {
+        let workspace = subject.live.state.workspace;
+        let place = self.place()?;
+        let events = match decide(subject.live.state, change.command(&subject, means)).await {
+            Ok(events) if events.is_empty() => return Ok(Attempt::Done(None)),
+            Ok(events) => events,
+            Err(refusal) if matches!(change, Change::Commit { cause: CommitCause::FirstUse, .. }) => {
+                // A login that came too late for it is no refused change.
+                return Err(refusal.into());
+            }
+            Err(refusal) => {
+                drop(place);
+                return Err(self.refuse(&subject.caller, id, change.operation(), refusal.into()).await);
+            }
+        };
+        let mut details = subject.caller.details();
+        details.reason = reason.map(str::to_owned);
+        if let Change::Describe { name, profile, .. } = change {
+            details.name.clone_from(name);
+            details.profile.clone_from(profile);
+        }
+        let along = Along { details, ..Along::default() };
+        let shred = shredded(&events);
+        let stream = StreamId::credential(id);
+        let events = events.into_iter().map(|e| (stream, Event::from(e))).collect();
+        let mut entropy = self.entropy()?;
+        let events = self.encode(&subject.caller, workspace, events, &along, subject.now, &mut entropy)?;
+        let append =
+            Append { expected: subject.expected, claim: None, events, shred, decided_at: subject.now };
+        match self.commit(place, append, None).await {
+            Ok(Some(recording)) => Ok(Attempt::Done(Some(recording.last))),
+            Ok(None) => Ok(Attempt::Stale),
+            Err(Committed::Failed(failure)) => Err(failure),
+            Err(Committed::Before(position)) => Ok(Attempt::Done(Some(position))),
+        }
     }
 }

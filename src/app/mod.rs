@@ -30,7 +30,6 @@ pub mod rotate;
 pub mod snapshot;
 pub mod upkeep;
 pub mod verify;
-pub mod webhook_secrets;
 pub mod workspaces;
 
 use std::collections::{HashMap, HashSet};

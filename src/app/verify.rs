@@ -186,29 +186,29 @@ impl App {
         live.map(|c| c.state.id).ok_or(Failure::NotFound("credential"))
     }
 
-    /// As [`App::find`], and not revoked.
+    /// As [`App::find`], for one that was not revoked.
     pub fn find_living(
         &self,
         workspace: WorkspaceId,
         kind: Kind,
         public_id: &str,
     ) -> Result<CredentialId, Failure> {
-        let id = self.find(workspace, kind, public_id)?;
-        let live = self.tip.tip.read().live.credential(id);
-        let alive = live.is_some_and(|c| c.state.status == Status::Active);
-        if alive { Ok(id) } else { Err(Failure::NotFound("credential")) }
+        let id = PublicId::parse(public_id).filter(|id| id.kind == kind);
+        let live = id.and_then(|id| self.tip.tip.read().live.by_public_id(&id));
+        let live = live.filter(|c| c.state.workspace == workspace && c.state.status == Status::Active);
+        live.map(|c| c.state.id).ok_or(Failure::NotFound("credential"))
     }
 
-    /// That a credential is of a kind, in a workspace.
-    pub fn expect_kind(&self, workspace: WorkspaceId, id: CredentialId, kind: Kind) -> Result<(), Failure> {
+    /// A credential by its id, if it is of this kind and workspace.
+    pub fn find_by_id(
+        &self,
+        workspace: WorkspaceId,
+        kind: Kind,
+        id: CredentialId,
+    ) -> Result<LiveCredential, Failure> {
         let live = self.tip.tip.read().live.credential(id);
-        let fits = live.is_some_and(|c| c.state.kind == kind && c.state.workspace == workspace);
-        if fits { Ok(()) } else { Err(Failure::NotFound("credential")) }
-    }
-
-    /// How many credentials of a kind live in a workspace.
-    pub fn count(&self, workspace: WorkspaceId, kind: Kind) -> u64 {
-        self.tip.tip.read().live.count(workspace, kind)
+        let live = live.filter(|c| c.state.workspace == workspace && c.state.kind == kind);
+        live.ok_or(Failure::NotFound("credential"))
     }
 
     /// Whether a caller that was authenticated earlier would be now. For answers that go on for long.

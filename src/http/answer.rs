@@ -3,11 +3,21 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
-use serde::Serialize;
+use rota_aggregates::secret::Secret;
+use serde::{Serialize, Serializer};
 
 use super::request::{REQUEST_ID, Request};
 use crate::app::{Answer, Failure};
 use crate::sealing::SealError;
+
+/// A secret on its way out: the one place where it is written into an answer.
+pub(crate) struct Shown<'a>(pub(crate) &'a Secret);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.expose())
+    }
+}
 
 /// Renders an answer into the bytes that are kept.
 pub(crate) fn encode(
@@ -16,8 +26,7 @@ pub(crate) fn encode(
     body: &impl Serialize,
 ) -> Result<Vec<u8>, Failure> {
     let location = location.unwrap_or_default();
-    // Large enough not to grow: a buffer that grows leaves copies of the secret behind.
-    let mut bytes = Vec::with_capacity(4_096);
+    let mut bytes = Vec::with_capacity(256);
     bytes.extend_from_slice(&status.as_u16().to_le_bytes());
     bytes.extend_from_slice(&(location.len() as u16).to_le_bytes());
     bytes.extend_from_slice(location.as_bytes());
@@ -25,25 +34,27 @@ pub(crate) fn encode(
     Ok(bytes)
 }
 
-/// The body of an answer, to be a member of a larger one.
-pub(crate) fn body(answer: &Answer) -> Result<serde_json::Value, Failure> {
-    let (_, _, body) = decode(answer)?;
-    serde_json::from_slice(body).map_err(|e| Failure::NotRecordable(e.into()))
+/// A kept answer, taken apart.
+pub(crate) struct Kept<'a> {
+    pub(crate) status: StatusCode,
+    pub(crate) location: &'a [u8],
+    pub(crate) body: &'a [u8],
 }
 
-fn decode(answer: &Answer) -> Result<(StatusCode, &[u8], &[u8]), Failure> {
+/// Reads what [`encode`] wrote.
+pub(crate) fn decode(answer: &Answer) -> Result<Kept<'_>, Failure> {
     let broken = || Failure::Sealed(SealError::UnknownFormat);
     let (status, rest) = answer.bytes.split_first_chunk::<2>().ok_or_else(broken)?;
     let (length, rest) = rest.split_first_chunk::<2>().ok_or_else(broken)?;
     let (location, body) =
         rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or_else(broken)?;
     let status = StatusCode::from_u16(u16::from_le_bytes(*status)).map_err(|_| broken())?;
-    Ok((status, location, body))
+    Ok(Kept { status, location, body })
 }
 
 /// Gives an answer, first or again.
 pub(crate) fn respond(request: &Request, answer: &Answer) -> Result<HttpResponse, Failure> {
-    let (status, location, body) = decode(answer)?;
+    let Kept { status, location, body } = decode(answer)?;
     let mut response = HttpResponse::build(status);
     response.insert_header((CONTENT_TYPE, "application/json"));
     response.insert_header((CACHE_CONTROL, "no-store"));

@@ -56,18 +56,6 @@ impl<T> Given<T> {
             Self::Value(value) => Some(value),
         }
     }
-
-    /// As [`Given::over`], checking what is given.
-    pub(crate) fn checked_over(
-        self,
-        before: Option<T>,
-        check: impl FnOnce(T) -> Result<T, Failure>,
-    ) -> Result<Option<T>, Failure> {
-        match self {
-            Self::Value(value) => check(value).map(Some),
-            other => Ok(other.over(before)),
-        }
-    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Given<T> {
@@ -85,9 +73,13 @@ pub(crate) async fn bytes(payload: web::Payload) -> Result<web::Bytes, BadBody> 
     }
 }
 
-/// Reads JSON. An empty body counts as `{}`.
+/// Reads a JSON object. An empty body counts as `{}`. An array is refused by hand: serde would take its entries for
+/// the fields in their order.
 pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
     let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return Err(BadBody::Wrong { field: None, reason: "must be a JSON object".to_owned() });
+    }
     let mut reader = serde_json::Deserializer::from_slice(body);
     let value: T = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let path = error.path().to_string();

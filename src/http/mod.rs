@@ -38,7 +38,11 @@ const STOP_SECONDS: u64 = 30;
 
 /// The Idempotency-Key of a request, if it has one. A repeat must have method, path and body in common.
 fn idempotency(request: &request::Request, body: &[u8]) -> Result<Option<Idempotency>, Failure> {
-    let Some(header) = request.http.headers().get("idempotency-key") else { return Ok(None) };
+    let mut headers = request.http.headers().get_all("idempotency-key");
+    let Some(header) = headers.next() else { return Ok(None) };
+    if headers.next().is_some() {
+        return Err(Failure::invalid("Idempotency-Key", "must be given once"));
+    }
     let method = request.http.method().as_str().as_bytes();
     let path = request.http.uri().path().as_bytes();
     Idempotency::new(header.as_bytes(), &[method, path, body]).map(Some)

@@ -155,7 +155,7 @@ async fn live_through(house: &House, app: &App, name: &str) -> Vec<Holder> {
     change(&holders[2], Change::Cancel { cause: CancelCause::Call }).await;
     let described = vec!["name".to_owned()];
     let name = Some("renamed".to_owned());
-    change(&holders[3], Change::Describe { name, profile: None, changed: described, at: None }).await;
+    change(&holders[3], Change::Describe { name, profile: None, changed: described }).await;
     change(&holders[4], Change::RevokeSecret { version: 2 }).await;
     change(&holders[9], Change::Revoke).await;
     holders.truncate(9);

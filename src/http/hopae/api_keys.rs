@@ -1,27 +1,26 @@
-//! `/connect/v1/console/api-keys`: workspace keys, as Hopae's console makes them. Times are Unix seconds.
+//! `/connect/v1/console/api-keys`: workspace keys.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use rota_aggregates::Timestamp;
-use rota_aggregates::authority::{Role, Roles};
+use rota_aggregates::CredentialId;
+use rota_aggregates::authority::Roles;
 use rota_aggregates::credential::Kind;
 use rota_aggregates::secret::Mode;
-use rota_projections::credential::CredentialView;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, json};
 
-use super::super::native::Shown;
+use super::super::answer::Shown;
 use super::super::request::Request;
 use super::super::{answer, body, idempotency};
-use super::{json, with};
+use super::{ok, wire, with_key};
 use crate::app::Failure;
 use crate::app::issue::Issue;
 use crate::app::lifecycle::Change;
 use crate::app::read::Paging;
 use crate::app::rotate::Made;
 
-/// Keys that are listed at once.
-const KEYS_MAX: usize = 1_000;
+/// Keys that are read at once.
+const PAGE: usize = 200;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -30,13 +29,13 @@ struct KeyBody {
     mode: Option<Mode>,
 }
 
-/// `POST /connect/v1/console/api-keys`: a key that may do everything in its workspace, as Hopae's do.
+/// `POST /connect/v1/console/api-keys`
 pub(super) async fn create(request: Request, payload: web::Payload) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
+    with_key(request, async |request, asker| {
         let bytes = body::bytes(payload).await?;
         let body: KeyBody = body::json(&bytes)?;
         let issue = Issue {
-            workspace,
+            workspace: asker.workspace,
             kind: Kind::WorkspaceKey,
             name: body.name,
             roles: Roles::ADMIN,
@@ -46,52 +45,49 @@ pub(super) async fn create(request: Request, payload: web::Payload) -> HttpRespo
         };
         let idempotency = idempotency(request, &bytes)?;
         let render = |made: &Made| {
-            let body = json!({
-                "id": made.credential,
-                "name": issue.name,
-                "secret": Shown(&made.secret),
-                "created_at": made.at.seconds(),
-            });
+            let body = wire::ApiKey {
+                id: made.credential.to_string(),
+                name: Some(&issue.name),
+                secret: Shown(&made.secret),
+                created_at: made.at.seconds(),
+            };
             answer::encode(StatusCode::CREATED, None, &body)
         };
-        let answer = request.app().issue(&caller, &issue, idempotency.as_ref(), render).await?;
+        let answer = request.app().issue(&asker.caller, &issue, idempotency.as_ref(), render).await?;
         answer::respond(request, &answer)
     })
     .await
 }
 
-fn key(view: &CredentialView) -> Value {
-    let used = view.versions.iter().filter_map(|v| v.last_used_at).max();
-    json!({
-        "id": view.id,
-        "name": view.name,
-        "created_at": view.created_at.seconds(),
-        "last_used_at": used.map(Timestamp::seconds),
-        "revoked_at": view.revoked_at.map(Timestamp::seconds),
-    })
-}
-
-/// `GET /connect/v1/console/api-keys`
+/// `GET /connect/v1/console/api-keys`: all of them, those that were revoked too.
 pub(super) async fn list(request: Request) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
-        caller.allow(workspace, &[Role::Admin], "workspace")?;
-        let paging = Paging { after: None, limit: KEYS_MAX, offset: 0 };
-        let kinds = [Kind::WorkspaceKey];
-        let page = request.app().credentials(&caller, workspace, &kinds, false, paging, None).await?;
-        let data: Vec<_> = page.items.iter().map(|seen| key(&seen.view)).collect();
-        Ok(json(request, StatusCode::OK, &json!({ "data": data })))
+    with_key(request, async |request, asker| {
+        let (mut after, mut keys) = (None, Vec::new());
+        loop {
+            let paging = Paging { after, limit: PAGE, offset: 0 };
+            let kinds = &[Kind::WorkspaceKey];
+            let page =
+                request.app().credentials(&asker.caller, asker.workspace, kinds, false, paging, None).await?;
+            keys.extend(page.items);
+            after = page.next;
+            if after.is_none() {
+                break;
+            }
+        }
+        let keys: Vec<_> = keys.iter().map(|seen| wire::ListedKey::of(&seen.view)).collect();
+        Ok(ok(request, None, &keys))
     })
     .await
 }
 
 /// `POST /connect/v1/console/api-keys/{id}/revoke` and `DELETE /connect/v1/console/api-keys/{id}`
 pub(super) async fn revoke(request: Request) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
+    with_key(request, async |request, asker| {
         let text = request.http.match_info().get("id").unwrap_or_default();
-        let id = text.parse().map_err(|_| Failure::NotFound("key"))?;
-        request.app().expect_kind(workspace, id, Kind::WorkspaceKey)?;
-        request.app().change(&caller, id, &Change::Revoke, None).await?;
-        Ok(json(request, StatusCode::OK, &json!({ "revoked": true })))
+        let id: CredentialId = text.parse().map_err(|_| Failure::NotFound("credential"))?;
+        request.app().find_by_id(asker.workspace, Kind::WorkspaceKey, id)?;
+        let position = request.app().change(&asker.caller, id, &Change::Revoke, None).await?;
+        Ok(ok(request, position, &json!({ "revoked": true })))
     })
     .await
 }

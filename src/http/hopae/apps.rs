@@ -1,53 +1,107 @@
 //! `/connect/v1/apps`
 
+use std::cell::Cell;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
+use rota_aggregates::CredentialId;
 use rota_aggregates::authority::Roles;
-use rota_aggregates::credential::Kind;
-use rota_aggregates::{CredentialId, WorkspaceId};
+use rota_aggregates::credential::{CredentialRefusal, Kind};
 use rota_projections::credential::CredentialView;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, json};
 
 use super::super::request::Request;
 use super::super::{answer, body, idempotency};
-use super::profile::{AppChange, Profile, WebhookChange, changes, from_map, to_map};
-use super::{Outcome, app, json, wire, with};
-use crate::app::issue::Issue;
+use super::error::MISSING;
+use super::profile::{AppBody, Profile};
+use super::{Asker, Outcome, app_id, ok, wire, with_key};
+use crate::app::idempotency::Idempotency;
+use crate::app::issue::{Issue, webhook_of};
 use crate::app::lifecycle::Change;
 use crate::app::read::Paging;
 use crate::app::rotate::Made;
-use crate::app::{Caller, Failure};
+use crate::app::{Answer, Failure};
 
-/// The command that an app's description comes to.
-pub(super) fn issue(workspace: WorkspaceId, body: AppChange) -> Result<Issue, Failure> {
-    let name = body.name.clone().ok_or_else(|| Failure::invalid("name", "missing field `name`"))?;
-    let mut profile = Profile::default();
-    body.apply(&mut profile)?;
-    Ok(Issue {
-        workspace,
+const LIMIT_DEFAULT: usize = 20;
+const LIMIT_MAX: usize = 100;
+
+/// Makes an app, and its webhook secret if it has a webhook from the start.
+pub(super) async fn make(
+    request: &Request,
+    asker: &Asker,
+    body: &AppBody,
+    idempotency: Option<&Idempotency>,
+) -> Result<Answer, Failure> {
+    let Some(name) = body.name.clone() else {
+        return Err(Failure::invalid("name", format!("{MISSING}: an app needs a name")));
+    };
+    body.check()?;
+    let (mut profile, mut map) = (Profile::default(), Map::new());
+    body.apply(&mut profile);
+    profile.write(&mut map)?;
+    let issue = Issue {
+        workspace: asker.workspace,
         kind: Kind::Client,
         name,
         roles: Roles::NONE,
         mode: None,
         parent: None,
-        profile: to_map(&profile),
-    })
+        profile: map,
+    };
+    let made_id = Cell::new(None);
+    let render = |made: &Made| {
+        made_id.set(Some(made.credential));
+        let view = made.view.as_ref().ok_or(Failure::Unavailable(None))?;
+        let location = format!("/connect/v1/apps/{}", made.public_id);
+        let body = wire::AppAnswer::of(view, Some(&made.secret), None);
+        answer::encode(StatusCode::CREATED, Some(&location), &body)
+    };
+    let answer = request.app().issue(&asker.caller, &issue, idempotency, render).await?;
+    if let Some(id) = made_id.get().filter(|_| !answer.replayed && profile.webhook_config.url.is_some()) {
+        ensure_webhook(request, asker, id).await?;
+    }
+    Ok(answer)
 }
 
-/// The answer to a creation.
-pub(super) fn render(made: &Made) -> Result<Vec<u8>, Failure> {
-    let location = format!("/connect/v1/apps/{}", made.public_id);
-    answer::encode(StatusCode::CREATED, Some(&location), &wire::created(made))
+/// The webhook secret of an app that is to have one.
+pub(super) fn webhook_issue(asker: &Asker, app: CredentialId) -> Issue {
+    Issue {
+        workspace: asker.workspace,
+        kind: Kind::Webhook,
+        name: "webhook".to_owned(),
+        roles: Roles::NONE,
+        mode: None,
+        parent: Some(app),
+        profile: Map::new(),
+    }
+}
+
+/// Issues an app's webhook secret unless it has one.
+async fn ensure_webhook(request: &Request, asker: &Asker, app: CredentialId) -> Result<(), Failure> {
+    let issue = webhook_issue(asker, app);
+    match request.app().issue(&asker.caller, &issue, None, |_| Ok(Vec::new())).await {
+        Ok(_) | Err(Failure::Credential(CredentialRefusal::AlreadyIssued)) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// An app's webhook secret, if it has one.
+pub(super) async fn webhook(request: &Request, app: CredentialId) -> Result<Option<CredentialView>, Failure> {
+    let id = webhook_of(app);
+    if request.app().workspace_of(id).is_err() {
+        return Ok(None);
+    }
+    request.app().outcome(id).await.map(|seen| Some(seen.view))
 }
 
 /// `POST /connect/v1/apps`
 pub(super) async fn create(request: Request, payload: web::Payload) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
+    with_key(request, async |request, asker| {
         let bytes = body::bytes(payload).await?;
-        let issue = issue(workspace, body::json(&bytes)?)?;
+        let body: AppBody = body::json(&bytes)?;
         let idempotency = idempotency(request, &bytes)?;
-        let answer = request.app().issue(&caller, &issue, idempotency.as_ref(), render).await?;
+        let answer = make(request, &asker, &body, idempotency.as_ref()).await?;
         answer::respond(request, &answer)
     })
     .await
@@ -62,170 +116,75 @@ struct ListQuery {
 
 /// `GET /connect/v1/apps`
 pub(super) async fn list(request: Request) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
+    with_key(request, async |request, asker| {
         let query: ListQuery = body::query(request.http.query_string())?;
-        let (limit, offset) = (query.limit.unwrap_or(20), query.offset.unwrap_or(0));
-        if !(1..=100).contains(&limit) {
-            return Err(Failure::invalid("limit", "must be between 1 and 100"));
+        let (limit, offset) = (query.limit.unwrap_or(LIMIT_DEFAULT), query.offset.unwrap_or(0));
+        if !(1..=LIMIT_MAX).contains(&limit) {
+            return Err(Failure::invalid("limit", format!("must be between 1 and {LIMIT_MAX}")));
         }
-        if offset > 1_000_000_000 {
-            return Err(Failure::invalid("offset", "must be at most 1000000000"));
+        if i64::try_from(offset).is_err() {
+            return Err(Failure::invalid("offset", "is too large"));
         }
+        let (app, workspace) = (request.app(), asker.workspace);
         let paging = Paging { after: None, limit, offset };
-        let app = request.app();
-        let page = app.credentials(&caller, workspace, &[Kind::Client], true, paging, None).await?;
-        let mut data = Vec::with_capacity(page.items.len());
+        let page = app.credentials(&asker.caller, workspace, &[Kind::Client], true, paging, None).await?;
+        let mut webhooks = Vec::with_capacity(page.items.len());
         for seen in &page.items {
-            let hint = app.webhook_hint(seen.view.id).await?;
-            data.push(wire::app(&seen.view, hint.as_deref()));
+            webhooks.push(webhook(request, seen.view.id).await?);
         }
-        let total = app.count(workspace, Kind::Client);
-        let body = json!({ "data": data, "total": total, "limit": limit, "offset": offset });
-        Ok(json(request, StatusCode::OK, &body))
+        let pairs = page.items.iter().zip(&webhooks);
+        let data: Vec<_> = pairs.map(|(s, w)| wire::AppAnswer::of(&s.view, None, w.as_ref())).collect();
+        let total = app.tip().tip.read().live.count(workspace, Kind::Client);
+        Ok(ok(request, None, &json!({ "data": data, "total": total, "limit": limit, "offset": offset })))
     })
     .await
-}
-
-/// The app of the path, for whoever may read it.
-async fn look(
-    request: &Request,
-    caller: &Caller,
-    workspace: WorkspaceId,
-) -> Result<(CredentialId, CredentialView), Failure> {
-    let id = app(request, workspace)?;
-    let seen = request.app().credential(caller, id, None).await?;
-    Ok((id, seen.view))
-}
-
-async fn show(request: &Request, id: CredentialId, view: &CredentialView) -> Outcome {
-    let hint = request.app().webhook_hint(id).await?;
-    Ok(json(request, StatusCode::OK, &wire::app(view, hint.as_deref())))
 }
 
 /// `GET /connect/v1/apps/{id}`
 pub(super) async fn get(request: Request) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
-        let (id, view) = look(request, &caller, workspace).await?;
-        show(request, id, &view).await
+    with_key(request, async |request, asker| {
+        let id = app_id(request, asker.workspace)?;
+        let seen = request.app().credential(&asker.caller, id, None).await?;
+        let webhook = webhook(request, id).await?;
+        Ok(ok(request, None, &wire::AppAnswer::of(&seen.view, None, webhook.as_ref())))
     })
     .await
 }
 
-/// Describes an app anew and gives it as it is then.
-async fn describe(
-    request: &Request,
-    caller: &Caller,
-    workspace: WorkspaceId,
-    change: impl FnOnce(&mut Profile) -> Result<(Option<String>, Vec<String>), Failure>,
-) -> Result<(CredentialId, CredentialView), Failure> {
-    let (id, view) = look(request, caller, workspace).await?;
-    let mut profile = from_map(&view.profile);
-    let (name, mut changed) = change(&mut profile)?;
-    if name.is_some() && name != view.name {
-        changed.push("name".to_owned());
+/// Changes what an app is, and shows it as it is then.
+pub(super) async fn edit(request: &Request, asker: &Asker, body: &AppBody) -> Outcome {
+    body.check()?;
+    let id = app_id(request, asker.workspace)?;
+    let app = request.app();
+    let position = app.describe(&asker.caller, id, |view| body.change(&view.profile)).await?;
+    // Whoever may change it may see what came of it.
+    let seen = app.outcome(id).await?;
+    if Profile::of(&seen.view.profile).webhook_config.url.is_some() && body.webhook_config.is_some() {
+        ensure_webhook(request, asker, id).await?;
     }
-    if changed.is_empty() {
-        return Ok((id, view));
-    }
-    if profile.webhook_config.url.is_some() {
-        request.app().ensure_webhook_secret(caller, workspace, id).await?;
-    }
-    // What was described in between is not to be overwritten unseen.
-    let describe = Change::Describe {
-        name: name.filter(|_| changed.iter().any(|c| c == "name")),
-        profile: Some(to_map(&profile)),
-        changed,
-        at: Some(view.sequence),
-    };
-    request.app().change(caller, id, &describe, None).await?;
-    Ok((id, request.app().outcome(id).await?.view))
+    let webhook = webhook(request, id).await?;
+    Ok(ok(request, position, &wire::AppAnswer::of(&seen.view, None, webhook.as_ref())))
 }
 
-/// `PATCH /connect/v1/apps/{id}`
-pub(super) async fn update(request: Request, payload: web::Payload) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
-        let body: AppChange = body::json(&body::bytes(payload).await?)?;
-        let (id, view) = describe(request, &caller, workspace, |profile| {
-            let name = body.name.clone();
-            Ok((name, body.apply(profile)?))
-        })
-        .await?;
-        show(request, id, &view).await
+/// `PATCH /connect/v1/apps/{id}`: what is left out stays as it is.
+pub(super) async fn patch(request: Request, payload: web::Payload) -> HttpResponse {
+    with_key(request, async |request, asker| {
+        let body: AppBody = body::json(&body::bytes(payload).await?)?;
+        edit(request, &asker, &body).await
     })
     .await
 }
 
-/// `DELETE /connect/v1/apps/{id}`
+/// `DELETE /connect/v1/apps/{id}`: the app first, then what belongs to it and is of no use without it.
 pub(super) async fn delete(request: Request) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
-        let id = app(request, workspace)?;
-        request.app().change(&caller, id, &Change::Revoke, None).await?;
-        request.app().revoke_webhook_secret(&caller, id).await?;
-        Ok(json(request, StatusCode::OK, &json!({ "deleted": true })))
-    })
-    .await
-}
-
-fn uris_of(view: &CredentialView) -> serde_json::Value {
-    json!({ "redirectUris": from_map(&view.profile).redirect_uris })
-}
-
-/// `GET /connect/v1/apps/{id}/redirect-uris`
-pub(super) async fn redirect_uris(request: Request) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
-        let (_, view) = look(request, &caller, workspace).await?;
-        Ok(json(request, StatusCode::OK, &uris_of(&view)))
-    })
-    .await
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct RedirectUris {
-    redirect_uris: Vec<String>,
-}
-
-/// `PUT /connect/v1/apps/{id}/redirect-uris`: replaces them.
-pub(super) async fn set_redirect_uris(request: Request, payload: web::Payload) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
-        let body: RedirectUris = body::json(&body::bytes(payload).await?)?;
-        let (_, view) = describe(request, &caller, workspace, |profile| {
-            let before = profile.clone();
-            profile.redirect_uris = super::profile::redirect_uris(body.redirect_uris)?;
-            Ok((None, changes(&before, profile)))
-        })
-        .await?;
-        Ok(json(request, StatusCode::OK, &uris_of(&view)))
-    })
-    .await
-}
-
-async fn show_webhook_config(request: &Request, id: CredentialId, view: &CredentialView) -> Outcome {
-    let hint = request.app().webhook_hint(id).await?;
-    let body = wire::webhook_config(&from_map(&view.profile).webhook_config, hint.as_deref());
-    Ok(json(request, StatusCode::OK, &body))
-}
-
-/// `GET /connect/v1/apps/{id}/webhook-config`
-pub(super) async fn webhook_config(request: Request) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
-        let (id, view) = look(request, &caller, workspace).await?;
-        show_webhook_config(request, id, &view).await
-    })
-    .await
-}
-
-/// `PATCH /connect/v1/apps/{id}/webhook-config`: merges.
-pub(super) async fn set_webhook_config(request: Request, payload: web::Payload) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
-        let body: WebhookChange = body::json(&body::bytes(payload).await?)?;
-        let (id, view) = describe(request, &caller, workspace, |profile| {
-            let before = profile.clone();
-            body.apply(&mut profile.webhook_config)?;
-            Ok((None, changes(&before, profile)))
-        })
-        .await?;
-        show_webhook_config(request, id, &view).await
+    with_key(request, async |request, asker| {
+        let id = app_id(request, asker.workspace)?;
+        let app = request.app();
+        let position = app.change(&asker.caller, id, &Change::Revoke, None).await?;
+        if app.workspace_of(webhook_of(id)).is_ok() {
+            app.change(&asker.caller, webhook_of(id), &Change::Revoke, None).await?;
+        }
+        Ok(ok(request, position, &json!({ "deleted": true })))
     })
     .await
 }

@@ -1,101 +1,119 @@
-//! Hopae Connect: apps and their secrets as Hopae's clients know them.
+//! Hopae Connect: apps with a client secret each, workspace keys, and what an app asks about itself.
 //!
-//! An app is a credential of kind `client`; its webhook secret is a credential of kind `webhook` that belongs to
-//! it; a workspace key is one of kind `workspace-key` with the role `admin`. What Hopae keeps of an app beyond
-//! its name is the credential's profile. Two surfaces, two shapes of errors: the workspace's ([`error`]) and the
-//! app's ([`userinfo`]).
+//! An app is a credential of kind `client`; everything about it beyond its name is in the credential's profile.
+//! Workspace routes take a workspace key as a bearer token, the app's own routes take HTTP Basic, and each of the
+//! two surfaces has a shape of error of its own.
 
 mod api_keys;
 mod apps;
 mod batch;
 mod error;
 mod profile;
-mod secrets;
+mod rotate;
+mod settings;
 mod userinfo;
 mod wire;
 mod workspace;
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
 use rota_aggregates::authority::Dialect;
 use rota_aggregates::credential::Kind;
-use rota_aggregates::{CredentialId, WorkspaceId};
+use rota_aggregates::{CredentialId, Position, WorkspaceId};
 use serde::Serialize;
 
+use self::error::Surface;
 use super::request::{REQUEST_ID, Request};
 use crate::app::{Caller, Failure};
 
+/// The header by which the operator, whom no key ties to a workspace, names one: the paths name none.
+const WORKSPACE: &str = "X-Rota-Workspace";
+
 pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.service(
-        web::scope("/connect")
-            .route("/v1/apps", web::post().to(apps::create))
-            .route("/v1/apps", web::get().to(apps::list))
-            .route("/v1/apps/batch", web::post().to(batch::create))
-            .route("/v1/apps/{id}", web::get().to(apps::get))
-            .route("/v1/apps/{id}", web::patch().to(apps::update))
-            .route("/v1/apps/{id}", web::delete().to(apps::delete))
-            .route("/v1/apps/{id}/rotate-client-secret", web::post().to(secrets::rotate_client_secret))
-            .route("/v1/apps/{id}/redirect-uris", web::get().to(apps::redirect_uris))
-            .route("/v1/apps/{id}/redirect-uris", web::put().to(apps::set_redirect_uris))
-            .route("/v1/apps/{id}/webhook-config", web::get().to(apps::webhook_config))
-            .route("/v1/apps/{id}/webhook-config", web::patch().to(apps::set_webhook_config))
-            .route(
-                "/v1/apps/{id}/webhook-config/rotate-secret",
-                web::post().to(secrets::rotate_webhook_secret),
-            )
-            .route("/v1/workspace", web::get().to(workspace::get))
-            .route("/v1/console/api-keys", web::post().to(api_keys::create))
-            .route("/v1/console/api-keys", web::get().to(api_keys::list))
-            .route("/v1/console/api-keys/{id}/revoke", web::post().to(api_keys::revoke))
-            .route("/v1/console/api-keys/{id}", web::delete().to(api_keys::revoke))
-            .route("/v1/userinfo", web::get().to(userinfo::get))
-            .default_service(web::to(not_found)),
-    );
+    let connect = web::scope("/connect")
+        .route("/v1/apps/{id}/rotate-client-secret", web::post().to(rotate::client_secret))
+        .route("/v1/userinfo", web::get().to(userinfo::get))
+        .route("/v1/apps", web::post().to(apps::create))
+        .route("/v1/apps", web::get().to(apps::list))
+        .route("/v1/apps/batch", web::post().to(batch::create))
+        .route("/v1/apps/{id}", web::get().to(apps::get))
+        .route("/v1/apps/{id}", web::patch().to(apps::patch))
+        .route("/v1/apps/{id}", web::delete().to(apps::delete))
+        .route("/v1/apps/{id}/redirect-uris", web::get().to(settings::redirect_uris))
+        .route("/v1/apps/{id}/redirect-uris", web::put().to(settings::put_redirect_uris))
+        .route("/v1/apps/{id}/webhook-config", web::get().to(settings::webhook_config))
+        .route("/v1/apps/{id}/webhook-config", web::patch().to(settings::patch_webhook_config))
+        .route("/v1/apps/{id}/webhook-config/rotate-secret", web::post().to(rotate::webhook_secret))
+        .route("/v1/workspace", web::get().to(workspace::get))
+        .route("/v1/console/api-keys", web::post().to(api_keys::create))
+        .route("/v1/console/api-keys", web::get().to(api_keys::list))
+        .route("/v1/console/api-keys/{id}", web::delete().to(api_keys::revoke))
+        .route("/v1/console/api-keys/{id}/revoke", web::post().to(api_keys::revoke))
+        .default_service(web::to(not_found));
+    config.service(connect);
 }
 
+/// Anything that is nowhere.
 async fn not_found(request: Request) -> HttpResponse {
-    error::of_failure(&request, &Failure::NotFound("route"))
+    error::of_failure(&request, Surface::Workspace, &Failure::NotFound("resource"))
 }
 
-/// What a handler gives.
+/// What a handler of this dialect gives.
 type Outcome = Result<HttpResponse, Failure>;
 
-/// Lets in a workspace key, runs the handler, and puts failures in Hopae's shape.
-async fn with<F>(request: Request, handler: F) -> HttpResponse
+/// Who asks, and in which workspace.
+struct Asker {
+    caller: Caller,
+    workspace: WorkspaceId,
+}
+
+/// Authenticates by a workspace key, runs the handler, and puts failures in the workspace API's shape.
+async fn with_key<F>(request: Request, handler: F) -> HttpResponse
 where
-    F: AsyncFnOnce(&Request, Caller, WorkspaceId) -> Outcome,
+    F: AsyncFnOnce(&Request, Asker) -> Outcome,
 {
     let caller = match request.bearer(Dialect::Hopae).await {
         Ok(caller) => caller,
-        Err(not) => return error::of_entry(&request, &not),
+        Err(not) => return error::of_entry(&request, Surface::Workspace, &not),
     };
     let outcome = match workspace_of(&request, &caller) {
-        Ok(workspace) => handler(&request, caller, workspace).await,
+        Ok(workspace) => handler(&request, Asker { caller, workspace }).await,
         Err(failure) => Err(failure),
     };
-    outcome.unwrap_or_else(|failure| error::of_failure(&request, &failure))
+    outcome.unwrap_or_else(|failure| error::of_failure(&request, Surface::Workspace, &failure))
 }
 
-/// The caller's workspace. Hopae's paths name none, so the operator names it in a header.
+/// The workspace that a request is about.
 fn workspace_of(request: &Request, caller: &Caller) -> Result<WorkspaceId, Failure> {
-    const HEADER: &str = "X-Rota-Workspace";
-    let named = request.header("x-rota-workspace").map(str::parse).transpose();
-    let named = named.map_err(|_| Failure::invalid(HEADER, "must be a workspace's id"))?;
-    match (caller.workspace(), named) {
-        (None, None) => Err(Failure::invalid(HEADER, "the operator must name the workspace")),
-        _ => caller.resolve_workspace(named),
-    }
+    let named = match request.http.headers().get(WORKSPACE) {
+        None if caller.workspace().is_none() => {
+            return Err(Failure::invalid(
+                WORKSPACE,
+                format!("{}: the operator must name it", error::MISSING),
+            ));
+        }
+        None => None,
+        Some(value) => {
+            let id = value.to_str().ok().and_then(|text| text.parse().ok());
+            Some(id.ok_or_else(|| Failure::invalid(WORKSPACE, "must be a workspace's id"))?)
+        }
+    };
+    caller.resolve_workspace(named)
 }
 
-/// The app that the path names. What is of another workspace, or deleted, is not there.
-fn app(request: &Request, workspace: WorkspaceId) -> Result<CredentialId, Failure> {
+/// The app that the path names, if it is of this workspace and not deleted.
+fn app_id(request: &Request, workspace: WorkspaceId) -> Result<CredentialId, Failure> {
     let client_id = request.http.match_info().get("id").unwrap_or_default();
     request.app().find_living(workspace, Kind::Client, client_id)
 }
 
-fn json(request: &Request, status: StatusCode, body: &impl Serialize) -> HttpResponse {
-    HttpResponse::build(status)
-        .insert_header((REQUEST_ID, request.id.to_string()))
-        .insert_header(("Cache-Control", "no-store"))
-        .json(body)
+fn ok(request: &Request, position: Option<Position>, body: &impl Serialize) -> HttpResponse {
+    let mut builder = HttpResponse::build(StatusCode::OK);
+    builder.insert_header((REQUEST_ID, request.id.to_string()));
+    builder.insert_header((CACHE_CONTROL, "no-store"));
+    if let Some(position) = position {
+        builder.insert_header(("Rota-Position", position.to_string()));
+    }
+    builder.json(body)
 }

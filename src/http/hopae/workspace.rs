@@ -1,25 +1,25 @@
 //! `GET /connect/v1/workspace`
 
 use actix_web::HttpResponse;
-use actix_web::http::StatusCode;
 use rota_aggregates::credential::Kind;
 use serde_json::json;
 
 use super::super::request::Request;
-use super::{json, with};
+use super::{ok, with_key};
 
-/// The workspace of the key that asks.
+/// What the workspace is, and how many apps it has.
 pub(super) async fn get(request: Request) -> HttpResponse {
-    with(request, async |request, caller, workspace| {
-        let view = request.app().workspace(&caller, workspace).await?;
+    with_key(request, async |request, asker| {
+        let workspace = request.app().workspace(&asker.caller, asker.workspace).await?;
+        let count = request.app().tip().tip.read().live.count(asker.workspace, Kind::Client);
         let body = json!({
-            "id": view.id,
-            "organizationId": view.id,
-            "name": view.name,
-            "appCount": request.app().count(workspace, Kind::Client),
-            "createdAt": view.created_at.to_millis_text(),
+            "id": workspace.id,
+            "name": workspace.name,
+            "apps_count": count,
+            "createdAt": workspace.created_at.to_millis_text(),
+            "created_at": workspace.created_at.seconds(),
         });
-        Ok(json(request, StatusCode::OK, &body))
+        Ok(ok(request, None, &body))
     })
     .await
 }

@@ -7,7 +7,6 @@ mod query;
 mod rotations;
 mod verify;
 mod wire;
-pub(super) use self::wire::Shown;
 mod workspaces;
 
 use actix_web::http::StatusCode;

@@ -2,28 +2,19 @@
 
 use rota_aggregates::credential::{Kind, Status};
 use rota_aggregates::record::Record;
-use rota_aggregates::secret::Secret;
 use rota_aggregates::workspace::Policy;
 use rota_aggregates::{Position, Timestamp};
 use rota_projections::audit::credential_of;
 use rota_projections::credential::{CredentialView, VersionView};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+pub(super) use super::super::answer::Shown;
 use crate::app::Failure;
 use crate::app::read::Paged;
 use crate::app::rotate::Made;
 use crate::app::workspaces::WorkspaceView;
-
-/// A secret on its way out: the one place where it is written into an answer.
-pub(in crate::http) struct Shown<'a>(pub(in crate::http) &'a Secret);
-
-impl Serialize for Shown<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.expose())
-    }
-}
 
 /// Secrets by kind, as each dialect's clients call them.
 #[derive(Serialize)]

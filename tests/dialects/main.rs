@@ -1,0 +1,11 @@
+//! The wire formats that rota speaks, over HTTP, on a server in this process.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod hopae;
+mod hopae_apps;
+mod hopae_batch;
+mod hopae_errors;
+mod hopae_keys;
+mod hopae_rotate;
