@@ -142,11 +142,13 @@ impl SqliteLog {
             .await
             .map_err(LogError::unavailable)?;
         let (notify, appended) = (Arc::clone(&self.checkpoint), Arc::clone(&self.appended));
-        let (shredded, writer) = (Arc::clone(&self.shredded), Arc::clone(&self.writer));
+        let (shredded, writer) = (Arc::clone(&self.shredded), Arc::downgrade(&self.writer));
         tokio::spawn(async move {
             loop {
                 notify.notified().await;
                 appended.store(0, Ordering::Relaxed);
+                // The log may be gone; the task must not be what keeps its writer open.
+                let Some(writer) = writer.upgrade() else { return };
                 let shredded = shredded.swap(false, Ordering::Relaxed);
                 if let Err(error) = checkpoint(&mut connection, &writer, shredded).await {
                     tracing::warn!(%error, "a checkpoint failed; the next one takes its work over");
