@@ -217,15 +217,22 @@ async fn views_are_disposable() {
     let app = &opened.app;
     let holders = live_through(&house, app, "first").await;
     assert_accepted(app, &holders).await;
-    app.settled().await.unwrap();
-    let before = app.views().dump().await.unwrap();
-    for kind in ["audit", "credential", "ended", "checkpoint"] {
-        assert!(before.iter().any(|line| line.starts_with(kind)), "there are rows of {kind}");
-    }
-    for _ in 0..3 {
+    let mut same = Vec::new();
+    while same.len() < 3 {
+        let head = app.tip().tip.read().live.next_position();
+        app.settled().await.unwrap();
+        let before = app.views().dump().await.unwrap();
+        for kind in ["audit", "credential", "ended", "checkpoint"] {
+            assert!(before.iter().any(|line| line.starts_with(kind)), "there are rows of {kind}");
+        }
         app.views().clear().await.unwrap();
         app.views().catch_up(|_| ()).await.unwrap();
-        assert_eq!(app.views().dump().await.unwrap(), before);
+        let after = app.views().dump().await.unwrap();
+        // What goes on beside the test can add an event between the two.
+        if app.tip().tip.read().live.next_position() == head {
+            assert_eq!(after, before);
+            same.push(after);
+        }
     }
     assert_folded(app).await;
     opened.close().await;
@@ -237,7 +244,7 @@ async fn views_are_disposable() {
     }
     let opened = house.open().await;
     opened.app.settled().await.unwrap();
-    assert_eq!(opened.app.views().dump().await.unwrap(), before);
+    assert_eq!(opened.app.views().dump().await.unwrap(), same[2]);
     assert_folded(&opened.app).await;
     opened.close().await;
 }
