@@ -194,14 +194,13 @@ fn decode(content: &[u8]) -> Option<Held> {
 }
 
 impl App {
-    /// Writes a snapshot if enough has happened since the last one. Does not wait for it.
-    pub(super) fn snapshot_if_due(self: &Arc<Self>) {
-        let Some(snapshots) = &self.snapshots else { return };
+    /// Whether enough has happened since the last snapshot for another one.
+    pub(super) fn snapshot_is_due(&self) -> bool {
         let next = self.tip.tip.read().live.next_position().0;
-        if next >= snapshots.last.load(Ordering::Relaxed) + EVERY {
-            let app = Arc::clone(self);
-            tokio::spawn(async move { app.snapshot().await });
-        }
+        self.snapshots.as_ref().is_some_and(|snapshots| {
+            !snapshots.writing.load(Ordering::Relaxed)
+                && next >= snapshots.last.load(Ordering::Relaxed) + EVERY
+        })
     }
 
     /// Writes a snapshot now.

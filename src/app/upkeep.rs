@@ -12,6 +12,7 @@ use rota_aggregates::record::{SealedHashes, encode_body};
 use rota_aggregates::{CredentialId, Event, Position, StreamId, Timestamp, WorkspaceId};
 use rota_projections::audit::Facet;
 use rota_projections::live::Due;
+use tokio::task::JoinSet;
 
 use super::lifecycle::Change;
 use super::{App, Caller, Failure, new_event_id};
@@ -34,6 +35,8 @@ impl App {
     /// Does what is due, for ever.
     pub async fn upkeep(self: Arc<Self>) {
         let mut head = self.head();
+        // What goes on beside this ends with it.
+        let mut aside = JoinSet::new();
         let mut digests_at = self.now();
         let mut marks_at = self.now().plus_seconds(MARKS_SECONDS);
         loop {
@@ -48,7 +51,7 @@ impl App {
             if now >= digests_at {
                 // On its own: what is due must not wait for it.
                 let app = Arc::clone(&self);
-                tokio::spawn(async move {
+                aside.spawn(async move {
                     if let Err(error) = app.shred_digests().await {
                         let error = &error as &dyn std::error::Error;
                         tracing::error!(error, "digests could not be destroyed");
@@ -56,7 +59,11 @@ impl App {
                 });
                 digests_at = now.plus_seconds(DIGESTS_SECONDS);
             }
-            self.snapshot_if_due();
+            if self.snapshot_is_due() {
+                let app = Arc::clone(&self);
+                aside.spawn(async move { app.snapshot().await });
+            }
+            while aside.try_join_next().is_some() {}
             self.probe_if_unhealthy().await;
             match worked {
                 Ok(true) => continue,

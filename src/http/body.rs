@@ -77,7 +77,7 @@ pub(crate) async fn bytes(payload: web::Payload) -> Result<web::Bytes, BadBody> 
 /// the fields in their order.
 pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
     let body = if body.iter().all(u8::is_ascii_whitespace) { b"{}" } else { body };
-    if body.trim_ascii_start().first() != Some(&b'{') {
+    if !is_object(body) {
         return Err(BadBody::Wrong { field: None, reason: "must be a JSON object".to_owned() });
     }
     let mut reader = serde_json::Deserializer::from_slice(body);
@@ -90,6 +90,11 @@ pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {
     })?;
     reader.end().map_err(|error| BadBody::Wrong { field: None, reason: reason(&error) })?;
     Ok(value)
+}
+
+/// Whether a body can only be a JSON object.
+pub(crate) fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'{')
 }
 
 /// What is wrong, without the values that were sent: they may be secrets.

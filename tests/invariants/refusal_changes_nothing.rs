@@ -95,6 +95,9 @@ fn of_policies_and_reading(workspace: &str) -> Vec<Case> {
         get("/v1/events?after=x", "after"),
         get("/v1/events?typ=x", "typ"),
         get("/v1/events?from=yesterday", "from"),
+        post("/v1/verify", r#"["id","secret"]"#, 400, INVALID).field("body"),
+        post("/v1/verify", r#"{"publicId":"x"}"#, 400, INVALID).field("secret"),
+        post("/v1/verify", r#"{"publicId":"x","secret":1}"#, 400, INVALID).field("secret"),
         post("/v1/nothing", "", 404, "not-found"),
     ]
 }

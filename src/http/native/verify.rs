@@ -46,9 +46,8 @@ pub(super) async fn verify(request: Request, payload: web::Payload) -> HttpRespo
             return Err(Failure::Forbidden { needs: Role::Verifier });
         }
         let bytes = body::bytes(payload).await?;
-        let Ok(pair) = serde_json::from_slice::<VerifyBody<'_>>(&bytes) else {
-            return Err(explain(&bytes));
-        };
+        let pair = serde_json::from_slice::<VerifyBody<'_>>(&bytes).ok().filter(|_| body::is_object(&bytes));
+        let Some(pair) = pair else { return Err(explain(&bytes)) };
         let verified = request.app().verify_in(&caller, &pair.public_id, &pair.secret).await?;
         let mut builder = builder(request, StatusCode::OK);
         builder.insert_header((CACHE_CONTROL, "no-store"));

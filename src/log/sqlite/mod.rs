@@ -39,6 +39,10 @@ use crate::sealing::Sealed;
 const CHECKPOINT_BYTES: u64 = 4 << 20;
 /// A WAL of so many pages (32 MiB) is made to start again.
 const WAL_PAGES_MAX: i64 = 8_192;
+/// A lock that somebody holds is tried so often again,
+const LOCK_ATTEMPTS: u32 = 10;
+/// after so long each.
+const LOCK_WAIT: Duration = Duration::from_millis(100);
 /// Readers at most.
 const READERS: u32 = 4;
 
@@ -60,11 +64,18 @@ pub struct SqliteLog {
 }
 
 /// Holds the lock beside a database file.
-fn lock(path: &Path) -> Result<File, LogError> {
+async fn lock(path: &Path) -> Result<File, LogError> {
     let beside = path.with_extension("lock");
     let open = File::options().create(true).truncate(false).write(true).open(&beside);
     let file =
         open.map_err(|e| LogError::Unavailable(format!("can't open {}: {e}", beside.display()).into()))?;
+    // A rota that is on its way out still holds it for a moment.
+    for _ in 0..LOCK_ATTEMPTS {
+        if !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            break;
+        }
+        tokio::time::sleep(LOCK_WAIT).await;
+    }
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(TryLockError::WouldBlock) => Err(LogError::Unavailable(
@@ -94,7 +105,7 @@ impl SqliteLog {
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             make_private_folder(folder)?;
         }
-        let lock = lock(path)?;
+        let lock = lock(path).await?;
         let options = options(path);
         let mut writer = options
             .clone()
