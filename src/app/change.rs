@@ -244,6 +244,28 @@ impl App {
         }
     }
 
+    /// What a command that renders an answer gives, now or as it did the first time. `None`: it is stale, decide again.
+    pub(super) async fn answer(
+        &self,
+        committed: Result<Option<Recording>, Committed>,
+        idempotency: Option<&Idempotency>,
+        bytes: Zeroizing<Vec<u8>>,
+    ) -> Result<Option<Answer>, Failure> {
+        match (committed, idempotency) {
+            (Ok(recording), _) => Ok(recording.map(|recording| Answer {
+                bytes,
+                position: recording.last,
+                replayed: false,
+                superseded: false,
+            })),
+            (Err(Committed::Failed(failure)), _) => Err(failure),
+            (Err(Committed::Before(position)), Some(idempotency)) => {
+                self.replay(idempotency, position).await.map(Some)
+            }
+            (Err(Committed::Before(_)), None) => Err(Failure::OutcomeUnknown),
+        }
+    }
+
     /// A place in the committer's queue.
     pub(super) fn place(&self) -> Result<Place<'_>, Failure> {
         Ok(self.committer.reserve()?)

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::change::{ATTEMPTS_MAX, Along, Answer, Committed, decide, shape};
+use super::change::{ATTEMPTS_MAX, Along, Answer, decide, shape};
 use super::idempotency::{Idempotency, InProgress};
 use super::rotate::Made;
 use super::{App, Caller, Failure};
@@ -143,21 +143,9 @@ impl App {
             };
             let events = self.encode(&caller, issue.workspace, events, &along, now, &mut entropy)?;
             let append = Append { expected, claim, events, shred: Vec::new(), decided_at: now };
-            match self.commit(place, append, held.clone()).await {
-                Ok(Some(recording)) => {
-                    return Ok(Answer {
-                        bytes,
-                        position: recording.last,
-                        replayed: false,
-                        superseded: false,
-                    });
-                }
-                Ok(None) => {}
-                Err(Committed::Failed(failure)) => return Err(failure),
-                Err(Committed::Before(position)) => match idempotency {
-                    Some(idempotency) => return self.replay(idempotency, position).await,
-                    None => return Err(Failure::OutcomeUnknown),
-                },
+            let committed = self.commit(place, append, held.clone()).await;
+            if let Some(answer) = self.answer(committed, idempotency, bytes).await? {
+                return Ok(answer);
             }
         }
         Err(Failure::Overloaded)

@@ -10,7 +10,7 @@ use rota_aggregates::{CredentialId, Event, Position, Sequence, StreamId, Timesta
 use rota_projections::Fact;
 use rota_projections::credential::CredentialView;
 
-use super::change::{Along, Answer, Committed, Subject, decide, shredded};
+use super::change::{Along, Answer, Subject, decide, shredded};
 use super::idempotency::{Idempotency, InProgress};
 use super::{App, Caller, Failure};
 use crate::app::change::ATTEMPTS_MAX;
@@ -215,21 +215,9 @@ impl App {
             let events =
                 self.encode(&subject.caller, workspace, events, &along, subject.now, &mut entropy)?;
             let append = Append { expected: subject.expected, claim, events, shred, decided_at: subject.now };
-            match self.commit(place, append, held.clone()).await {
-                Ok(Some(recording)) => {
-                    return Ok(Answer {
-                        bytes,
-                        position: recording.last,
-                        replayed: false,
-                        superseded: false,
-                    });
-                }
-                Ok(None) => {}
-                Err(Committed::Failed(failure)) => return Err(failure),
-                Err(Committed::Before(position)) => match idempotency {
-                    Some(idempotency) => return self.replay(idempotency, position).await,
-                    None => return Err(Failure::OutcomeUnknown),
-                },
+            let committed = self.commit(place, append, held.clone()).await;
+            if let Some(answer) = self.answer(committed, idempotency, bytes).await? {
+                return Ok(answer);
             }
         }
         Err(Failure::Overloaded)
