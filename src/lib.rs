@@ -1,7 +1,8 @@
-//! The service: an event log, sealing, the use cases, and the ways in.
+//! The service: an event log, sealing, the verifiable ledger, the use cases, and the ways in.
 
 pub mod app;
 pub mod http;
+pub mod ledger;
 pub mod log;
 pub mod sealing;
 pub mod telemetry;
