@@ -227,7 +227,7 @@ impl CredentialView {
                 self.versions.push(version);
                 self.updated_at = e.at;
             }
-            CredentialEvent::RotationCommitted(e) => {
+            CredentialEvent::PreparedSecretRotated(e) => {
                 self.replace(e.replaced.as_ref(), e.at);
                 if let Some(version) = self.version(e.version) {
                     version.status = VersionStatus::Active;

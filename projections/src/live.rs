@@ -231,7 +231,7 @@ impl Live {
                 self.set_retiring(index, state.retiring, active_digest);
             }
             CredentialEvent::RotationPrepared(_) => self.set_prepared(index, state.prepared, digest),
-            CredentialEvent::RotationCommitted(e) => {
+            CredentialEvent::PreparedSecretRotated(e) => {
                 let new = self.prepared.get(&index).map_or([0; 32], |p| p.digest);
                 self.set_prepared(index, None, [0; 32]);
                 self.replace_active(index, e.version, new, e.at);

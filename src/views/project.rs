@@ -63,7 +63,7 @@ impl Rows {
                     end(version, e.at);
                 }
             }
-            CredentialEvent::RotationCommitted(e) => {
+            CredentialEvent::PreparedSecretRotated(e) => {
                 if let Some(version) = at_once(&e.replaced) {
                     end(version, e.at);
                 }

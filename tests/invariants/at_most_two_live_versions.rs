@@ -71,7 +71,7 @@ async fn two_phase_rotation_keeps_to_two() {
             operator.post(&format!("{path}/rotations/commit"), json!({})).await.expect(200);
         }
         let last = operator.history(&id).await.pop().unwrap();
-        assert_eq!(last, "rota.credential.rotation-committed.v1");
+        assert_eq!(last, "rota.credential.prepared-secret-rotated.v1");
         assert!(operator.verifies(&public, &new).await);
         let seen = operator.get(&path).await.expect(200).json();
         let live = seen["versions"].as_array().unwrap().iter().filter(|v| v["status"] == "active").count();

@@ -5,8 +5,8 @@ use crate::credential::{
     CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand,
     CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRefusal, CredentialRevoked,
     DescribeCredential, ExpireOldSecret, ExpiryCause, IssueCredential, Kind, OldSecretExpired,
-    PREPARED_SECONDS_DEFAULT, PREPARED_SECONDS_MAX, PrepareRotation, Replaced, RevokeCredential,
-    RevokeSecret, RotateSecret, RotationCancelled, RotationCommitted, RotationPrepared, SealedParts,
+    PREPARED_SECONDS_DEFAULT, PREPARED_SECONDS_MAX, PrepareRotation, PreparedSecretRotated, Replaced,
+    RevokeCredential, RevokeSecret, RotateSecret, RotationCancelled, RotationPrepared, SealedParts,
     SecretRevoked, SecretRotated, Status,
 };
 use crate::observation::{PartRef, SealedPart};
@@ -119,7 +119,7 @@ impl Credential {
         let replaced = self.active.map(|version| replaced(version, prepared.grace_seconds, c.now));
         let shredded = ended(replaced.as_ref(), &c.sealed);
         Ok(vec![
-            RotationCommitted {
+            PreparedSecretRotated {
                 version: prepared.version,
                 replaced,
                 grace_seconds: prepared.grace_seconds,

@@ -15,12 +15,13 @@ crate::event::events! {
     CredentialEvent {
         /// It was made. Serves invariant 2.
         CredentialIssued = "rota.credential.issued.v1",
-        /// Its secret was replaced: one such event per rotation. Serves invariants 2, 3 and 5.
+        /// Its secret was replaced. Each rotation is one event with `rotated` in its type: this one, or in two
+        /// steps [`CredentialEvent::PreparedSecretRotated`]. Serves invariants 2, 3 and 5.
         SecretRotated = "rota.credential.secret-rotated.v1",
         /// The next secret was made, beside the active one. Serves invariant 6.
         RotationPrepared = "rota.credential.rotation-prepared.v1",
-        /// The prepared secret replaced the active one.
-        RotationCommitted = "rota.credential.rotation-committed.v1",
+        /// The prepared secret replaced the active one: the rotation of two steps. Serves invariants 3 and 5.
+        PreparedSecretRotated = "rota.credential.prepared-secret-rotated.v1",
         /// The prepared secret was dropped.
         RotationCancelled = "rota.credential.rotation-cancelled.v1",
         /// A grace period ended. Serves invariants 4 and 6.
@@ -126,7 +127,7 @@ pub enum CommitCause {
 /// The prepared secret replaced the active one.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct RotationCommitted {
+pub struct PreparedSecretRotated {
     /// The version that became active.
     pub version: u32,
     /// The version that it replaced; absent if that had been revoked.
@@ -240,7 +241,7 @@ impl CredentialEvent {
     pub fn shredded(&self) -> &[PartRef] {
         match self {
             Self::SecretRotated(e) => &e.shredded,
-            Self::RotationCommitted(e) => &e.shredded,
+            Self::PreparedSecretRotated(e) => &e.shredded,
             Self::RotationCancelled(e) => &e.shredded,
             Self::OldSecretExpired(e) => &e.shredded,
             Self::SecretRevoked(e) => &e.shredded,

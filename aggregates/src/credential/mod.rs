@@ -25,7 +25,7 @@ pub use self::commands::{
 };
 pub use self::events::{
     CancelCause, CommitCause, CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRevoked,
-    ExpiryCause, OldSecretExpired, Replaced, RotationCancelled, RotationCommitted, RotationPrepared,
+    ExpiryCause, OldSecretExpired, PreparedSecretRotated, Replaced, RotationCancelled, RotationPrepared,
     SecretRevoked, SecretRotated,
 };
 pub use self::refusal::CredentialRefusal;
@@ -191,7 +191,7 @@ impl Credential {
                     grace_seconds: e.grace_seconds,
                 });
             }
-            CredentialEvent::RotationCommitted(e) => {
+            CredentialEvent::PreparedSecretRotated(e) => {
                 self.prepared = None;
                 self.active = Some(e.version);
                 self.retiring = e.replaced.as_ref().and_then(Replaced::retiring);

@@ -5,9 +5,8 @@ use rota_aggregates::authority::{Proof, ProofKind, Roles};
 use rota_aggregates::credential::{
     CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand, CredentialEvent,
     CredentialIssued, CredentialRefusal, DescribeCredential, ExpireOldSecret, ExpiryCause, IssueCredential,
-    Kind, OldSecretExpired, PrepareRotation, Replaced, RevokeCredential, RevokeSecret, RotateSecret,
-    RotationCancelled, RotationCommitted, RotationPrepared, SealedParts, SecretRef, SecretRevoked,
-    SecretRotated,
+    Kind, OldSecretExpired, PrepareRotation, PreparedSecretRotated, Replaced, RevokeCredential, RevokeSecret,
+    RotateSecret, RotationCancelled, RotationPrepared, SealedParts, SecretRef, SecretRevoked, SecretRotated,
 };
 use rota_aggregates::ids::{CredentialId, Hash, Position, WorkspaceId};
 use rota_aggregates::observation::{PartRef, SealedPart};
@@ -108,8 +107,13 @@ pub fn prepared(version: u32, deadline: Timestamp, grace_seconds: u64, now: Time
     RotationPrepared { secret: secret(version), deadline, grace_seconds, at: now }
 }
 
-pub fn committed(version: u32, grace_seconds: u64, cause: CommitCause, now: Timestamp) -> RotationCommitted {
-    RotationCommitted {
+pub fn committed(
+    version: u32,
+    grace_seconds: u64,
+    cause: CommitCause,
+    now: Timestamp,
+) -> PreparedSecretRotated {
+    PreparedSecretRotated {
         version,
         replaced: Some(replaced(version, grace_seconds, now)),
         grace_seconds,

@@ -15,8 +15,8 @@ use rota_aggregates::credential::{
     CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand,
     CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRefusal, CredentialRevoked,
     ExpireOldSecret, ExpiryCause, IssueCredential, Kind, OldSecretExpired, PREPARED_SECONDS_MAX,
-    PrepareRotation, Replaced, RevokeCredential, RevokeSecret, RotateSecret, RotationCancelled,
-    RotationCommitted, RotationPrepared, SecretRef, SecretRevoked, SecretRotated, Status,
+    PrepareRotation, PreparedSecretRotated, Replaced, RevokeCredential, RevokeSecret, RotateSecret,
+    RotationCancelled, RotationPrepared, SecretRef, SecretRevoked, SecretRotated, Status,
 };
 use rota_aggregates::ids::{
     CredentialId, EventId, Hash, Position, RequestId, Sequence, StreamId, WorkspaceId,
@@ -372,7 +372,7 @@ proptest! {
         for event in history(&play(&steps)) {
             let ends = match &event {
                 CredentialEvent::SecretRotated(SecretRotated { replaced: Some(r), .. })
-                | CredentialEvent::RotationCommitted(RotationCommitted { replaced: Some(r), .. })
+                | CredentialEvent::PreparedSecretRotated(PreparedSecretRotated { replaced: Some(r), .. })
                     if r.expires_at.is_none() => vec![r.version],
                 CredentialEvent::RotationCancelled(e) => vec![e.version],
                 CredentialEvent::OldSecretExpired(e) => vec![e.version],
@@ -399,7 +399,7 @@ proptest! {
         for version in (1..=last.after.last_version).filter(|v| !waiting.contains(v)) {
             let says_so = |event: &CredentialEvent| match event {
                 CredentialEvent::SecretRotated(SecretRotated { replaced: Some(r), .. })
-                | CredentialEvent::RotationCommitted(RotationCommitted { replaced: Some(r), .. }) => {
+                | CredentialEvent::PreparedSecretRotated(PreparedSecretRotated { replaced: Some(r), .. }) => {
                     r.version == version && r.expires_at.is_none()
                 }
                 CredentialEvent::RotationCancelled(e) => e.version == version,
@@ -689,7 +689,7 @@ fn credential_event() -> BoxedStrategy<Event> {
         }),
         (any::<u32>(), some_replaced(), exact(), cause, some_parts(), time()).prop_map(
             |(version, replaced, grace_seconds, cause, shredded, at)| {
-                RotationCommitted { version, replaced, grace_seconds, cause, shredded, at }.into()
+                PreparedSecretRotated { version, replaced, grace_seconds, cause, shredded, at }.into()
             }
         ),
         ending_event(),

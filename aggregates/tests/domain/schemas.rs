@@ -1,10 +1,13 @@
 //! The committed JSON schemas of every event type are the ones that the code has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rota_aggregates::Event;
+use rota_aggregates::credential::{CredentialEvent, ExpiryCause};
 use rota_aggregates::record::leaf_schema;
+
+use crate::build::{Ask, at, cancel, commit, expire_old, in_grace, issued, pending, prepare, rotate, state};
 
 const REGENERATE: &str = "if that is meant: ROTA_UPDATE_SCHEMAS=1 cargo test -p rota-aggregates schemas";
 
@@ -73,8 +76,20 @@ fn every_event_type_is_named_by_the_rule_and_has_a_schema() {
     }
 }
 
+/// Whoever counts the events with `rotated` in their type counts the rotations, in one step or in two.
 #[test]
-fn only_the_event_of_a_rotation_has_rotated_in_its_type() {
-    let rotated: Vec<_> = Event::types().filter(|name| name.contains("rotated")).collect();
-    assert_eq!(rotated, ["rota.credential.secret-rotated.v1"]);
+fn every_rotation_is_one_event_with_rotated_in_its_type_and_no_other_event_has_it() {
+    let rotated: BTreeSet<_> = Event::types().filter(|name| name.contains("rotated")).collect();
+    let named = ["rota.credential.prepared-secret-rotated.v1", "rota.credential.secret-rotated.v1"];
+    assert_eq!(rotated, BTreeSet::from(named));
+
+    let in_one_step = state(&[issued()]).decide(rotate(1, at(5)).ask()).unwrap();
+    let prepared = state(&[issued()]).decide(prepare(1, at(5)).ask()).unwrap();
+    let in_two_steps = [state(&pending()).decide(commit(at(20)).ask()).unwrap(), prepared].concat();
+    let cancelled = state(&pending()).decide(cancel(at(20)).ask()).unwrap();
+    let ended = state(&in_grace()).decide(expire_old(ExpiryCause::EarlyEnd, at(20)).ask()).unwrap();
+    for (events, rotations) in [(in_one_step, 1), (in_two_steps, 1), (cancelled, 0), (ended, 0)] {
+        let types: Vec<_> = events.iter().map(CredentialEvent::type_name).collect();
+        assert_eq!(types.iter().filter(|name| rotated.contains(*name)).count(), rotations, "{types:?}");
+    }
 }

@@ -1,6 +1,6 @@
 use rota_aggregates::credential::{
     CancelCause, CancelRotation, CommitCause, CommitRotation, CredentialRefusal, ExpiryCause,
-    PREPARED_SECONDS_DEFAULT, PREPARED_SECONDS_MAX, PrepareRotation, RotationCommitted,
+    PREPARED_SECONDS_DEFAULT, PREPARED_SECONDS_MAX, PrepareRotation, PreparedSecretRotated,
 };
 use rota_aggregates::workspace::{MAX_GRACE_SECONDS_DEFAULT, Policy};
 
@@ -151,7 +151,7 @@ fn a_commit_aimed_at_another_version_than_the_prepared_one_is_refused() {
 fn a_commit_after_the_active_secret_was_revoked_replaces_nothing() {
     let events = [pending(), vec![secret_revoked(1, at(15)).into()]].concat();
     assert_eq!(live(&events, at(15)), [2]);
-    given(events).when(commit(at(20))).then([RotationCommitted {
+    given(events).when(commit(at(20))).then([PreparedSecretRotated {
         replaced: None,
         shredded: vec![],
         ..committed(2, 30, CommitCause::Call, at(20))
