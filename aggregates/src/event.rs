@@ -4,6 +4,10 @@
 //! event is never renamed or given another meaning: a new version is added and [`crate::upcast`] leads the
 //! old one to it.
 
+use std::io;
+
+use serde::Serialize;
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use serde_json::value::RawValue;
 
 use crate::credential::CredentialEvent;
@@ -38,7 +42,7 @@ macro_rules! events {
 
             /// Writes the event's data as JSON.
             pub fn write_data(&self, out: &mut Vec<u8>) -> serde_json::Result<()> {
-                match self { $( Self::$variant(event) => serde_json::to_writer(out, event), )+ }
+                match self { $( Self::$variant(event) => $crate::event::write_json(out, event), )+ }
             }
 
             /// Reads an event of the given type; `None` if the type is not one of these.
@@ -68,6 +72,58 @@ macro_rules! events {
     };
 }
 pub(crate) use events;
+
+/// The largest integer that every reader of JSON holds exactly: 2⁵³ − 1.
+const EXACT_MAX: u64 = (1 << 53) - 1;
+
+/// Writes JSON, but no number that some readers would change.
+pub(crate) fn write_json(out: &mut Vec<u8>, value: &impl Serialize) -> serde_json::Result<()> {
+    value.serialize(&mut Serializer::with_formatter(out, Exact))
+}
+
+/// Whether writing failed for such a number. Nothing else can be wrong with a writer that is memory.
+pub(crate) fn is_inexact(error: &serde_json::Error) -> bool {
+    error.is_io()
+}
+
+/// Compact JSON of exact numbers.
+struct Exact;
+
+fn inexact() -> io::Error {
+    io::Error::other("a number is no integer of at most 2^53 - 1")
+}
+
+impl Formatter for Exact {
+    fn write_u64<W: ?Sized + io::Write>(&mut self, out: &mut W, value: u64) -> io::Result<()> {
+        if value > EXACT_MAX {
+            return Err(inexact());
+        }
+        CompactFormatter.write_u64(out, value)
+    }
+
+    fn write_i64<W: ?Sized + io::Write>(&mut self, out: &mut W, value: i64) -> io::Result<()> {
+        if value.unsigned_abs() > EXACT_MAX {
+            return Err(inexact());
+        }
+        CompactFormatter.write_i64(out, value)
+    }
+
+    fn write_u128<W: ?Sized + io::Write>(&mut self, out: &mut W, value: u128) -> io::Result<()> {
+        u64::try_from(value).map_err(|_| inexact()).and_then(|value| self.write_u64(out, value))
+    }
+
+    fn write_i128<W: ?Sized + io::Write>(&mut self, out: &mut W, value: i128) -> io::Result<()> {
+        i64::try_from(value).map_err(|_| inexact()).and_then(|value| self.write_i64(out, value))
+    }
+
+    fn write_f32<W: ?Sized + io::Write>(&mut self, _: &mut W, _: f32) -> io::Result<()> {
+        Err(inexact())
+    }
+
+    fn write_f64<W: ?Sized + io::Write>(&mut self, _: &mut W, _: f64) -> io::Result<()> {
+        Err(inexact())
+    }
+}
 
 /// Any recorded event.
 #[derive(Clone, PartialEq, Debug)]

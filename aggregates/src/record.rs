@@ -12,7 +12,8 @@
 //! ```
 //!
 //! `time` and `sequence` come first because only the committer knows them: the rest, the *body*, is encoded
-//! by whoever decided. No number in a leaf is a fraction or above 2⁵³ − 1.
+//! by whoever decided. No number in a leaf is a fraction or above 2⁵³ − 1:
+//! an event that has one is not recorded.
 
 use std::borrow::Cow;
 
@@ -22,7 +23,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::authority::{Actor, Dialect, Proof};
-use crate::event::{Event, Unreadable};
+use crate::event::{Event, Unreadable, is_inexact, write_json};
 use crate::ids::{EventId, Hash, RequestId, Sequence, StreamId, WorkspaceId};
 use crate::time::Timestamp;
 use crate::upcast;
@@ -174,7 +175,7 @@ pub fn encode_body(
         sealed,
     };
     let mut body = Vec::with_capacity(1_024);
-    serde_json::to_writer(&mut body, &head)?;
+    write_json(&mut body, &head)?;
     body.pop();
     body.extend_from_slice(b",\"data\":");
     event.write_data(&mut body)?;
@@ -208,9 +209,18 @@ pub enum NotRecordable {
     /// It would have more than [`LEAF_BYTES_MAX`] bytes.
     #[error("the event would have more than {LEAF_BYTES_MAX} bytes")]
     TooLarge,
+    /// It has a number that is a fraction or too large for some readers of JSON.
+    #[error("the event has a number that is no integer of at most 2^53 - 1")]
+    Inexact,
     /// It has no JSON form.
     #[error("the event has no JSON form")]
-    NoJson(#[from] serde_json::Error),
+    NoJson(#[source] serde_json::Error),
+}
+
+impl From<serde_json::Error> for NotRecordable {
+    fn from(error: serde_json::Error) -> Self {
+        if is_inexact(&error) { Self::Inexact } else { Self::NoJson(error) }
+    }
 }
 
 /// Stored bytes that are no leaf.

@@ -240,9 +240,9 @@ impl CredentialView {
             }
             CredentialEvent::RotationCancelled(e) => {
                 if let Some(version) = self.version(e.version) {
-                    version.end(VersionStatus::Expired, e.at);
+                    version.end(VersionStatus::Expired, e.cancelled_at);
                 }
-                self.updated_at = e.at;
+                self.updated_at = self.updated_at.max(e.cancelled_at);
             }
             CredentialEvent::OldSecretExpired(e) => {
                 if let Some(version) = self.version(e.version) {

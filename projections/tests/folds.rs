@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 use rota_aggregates::authority::{Actor, Dialect, Proof, ProofKind, Role};
 use rota_aggregates::credential::{
-    CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand,
-    DescribeCredential, ExpireOldSecret, ExpiryCause, IssueCredential, Kind, PrepareRotation,
-    RevokeCredential, RevokeSecret, RotateSecret, SecretRef,
+    CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand, DescribeCredential, EndCause,
+    ExpireOldSecret, IssueCredential, Kind, PrepareRotation, RevokeCredential, RevokeSecret, RotateSecret,
+    SecretRef,
 };
 use rota_aggregates::ids::Hash;
 use rota_aggregates::observation::{OldSecretUsed, PartRef, SealedPart, SealedPartsShredded};
@@ -276,24 +276,32 @@ impl Writer {
                 sealed,
                 now,
             }),
-            10 | 11 => CredentialCommand::Commit(CommitRotation {
+            10 => CredentialCommand::Commit(CommitRotation {
                 means: None,
-                cause: if step.seconds.is_multiple_of(2) { CommitCause::Call } else { CommitCause::FirstUse },
-                proof: Proof::of(ProofKind::WorkspaceKey, state.id, 1, false),
+                cause: CommitCause::Call,
+                proof,
+                policy,
+                sealed,
+                now,
+            }),
+            11 => CredentialCommand::Commit(CommitRotation {
+                means: state.prepared.map(|p| p.version),
+                cause: CommitCause::FirstUse,
+                proof: Proof::of(ProofKind::Secret, state.id, state.last_version, false),
                 policy,
                 sealed,
                 now,
             }),
             12 => CredentialCommand::Cancel(CancelRotation {
                 means: None,
-                cause: CancelCause::Call,
+                cause: EndCause::Call,
                 proof,
                 sealed,
                 now,
             }),
             13 => CredentialCommand::ExpireOld(ExpireOldSecret {
                 means: None,
-                cause: if step.seconds.is_multiple_of(2) { ExpiryCause::Due } else { ExpiryCause::EarlyEnd },
+                cause: if step.seconds.is_multiple_of(2) { EndCause::Due } else { EndCause::Call },
                 proof,
                 sealed,
                 now,

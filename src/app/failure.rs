@@ -88,8 +88,8 @@ impl Failure {
             Self::Overloaded => "overloaded",
             Self::Unavailable(_) => "store-unavailable",
             Self::OutcomeUnknown => "outcome-unknown",
-            Self::Sealed(_) => "internal-error",
-            Self::NotRecordable(_) => "too-large",
+            Self::NotRecordable(NotRecordable::TooLarge) => "too-large",
+            Self::Sealed(_) | Self::NotRecordable(_) => "internal-error",
         }
     }
 

@@ -3,8 +3,8 @@
 
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::{
-    CancelCause, CancelRotation, CommitCause, CommitRotation, CredentialCommand, DescribeCredential,
-    ExpireOldSecret, ExpiryCause, RevokeCredential, RevokeSecret,
+    CancelRotation, CommitCause, CommitRotation, CredentialCommand, DescribeCredential, EndCause,
+    ExpireOldSecret, RevokeCredential, RevokeSecret,
 };
 use rota_aggregates::{CredentialId, Event, Position, StreamId};
 use rota_projections::credential::CredentialView;
@@ -34,8 +34,8 @@ pub enum Change {
     },
     /// Drop the prepared secret.
     Cancel {
-        /// What led to it.
-        cause: CancelCause,
+        /// Why now.
+        cause: EndCause,
     },
     /// End one version.
     RevokeSecret {
@@ -102,14 +102,14 @@ impl Change {
         match self {
             Self::EndGrace => CredentialCommand::ExpireOld(ExpireOldSecret {
                 means,
-                cause: ExpiryCause::EarlyEnd,
+                cause: EndCause::Call,
                 proof,
                 sealed,
                 now,
             }),
             Self::Expire { .. } => CredentialCommand::ExpireOld(ExpireOldSecret {
                 means,
-                cause: ExpiryCause::Due,
+                cause: EndCause::Due,
                 proof,
                 sealed,
                 now,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rota_aggregates::credential::{CancelCause, CredentialRefusal};
+use rota_aggregates::credential::{CredentialRefusal, EndCause};
 use rota_aggregates::observation::{PartRef, SealedPart, SealedPartsShredded};
 use rota_aggregates::record::{SealedHashes, encode_body};
 use rota_aggregates::{CredentialId, Event, Position, StreamId, Timestamp, WorkspaceId};
@@ -126,7 +126,7 @@ impl App {
                 let Some(retiring) = retiring else { return Ok(()) };
                 Change::Expire { version: retiring.version }
             }
-            Due::Deadline => Change::Cancel { cause: CancelCause::Deadline },
+            Due::Deadline => Change::Cancel { cause: EndCause::Due },
         };
         match self.change(caller, id, &change, None).await {
             // Somebody else ended it in the meantime.

@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use rota_aggregates::credential::CredentialRefusal;
+use rota_aggregates::record::NotRecordable;
 use rota_aggregates::workspace::WorkspaceRefusal;
 use serde::Serialize;
 
@@ -27,8 +28,8 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         Failure::Overloaded | Failure::Unavailable(_) | Failure::OutcomeUnknown => {
             StatusCode::SERVICE_UNAVAILABLE
         }
-        Failure::Sealed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        Failure::NotRecordable(_) => StatusCode::PAYLOAD_TOO_LARGE,
+        Failure::NotRecordable(NotRecordable::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+        Failure::Sealed(_) | Failure::NotRecordable(_) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -48,6 +49,7 @@ fn refusal_status(refusal: &CredentialRefusal) -> StatusCode {
         | CredentialRefusal::NothingRetiring
         | CredentialRefusal::NotDue { .. }
         | CredentialRefusal::NoActiveSecret => StatusCode::CONFLICT,
+        CredentialRefusal::Contradictory { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 

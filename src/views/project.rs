@@ -68,7 +68,7 @@ impl Rows {
                     end(version, e.at);
                 }
             }
-            CredentialEvent::RotationCancelled(e) => end(e.version, e.at),
+            CredentialEvent::RotationCancelled(e) => end(e.version, e.cancelled_at),
             CredentialEvent::OldSecretExpired(e) => end(e.version, e.expired_at),
             CredentialEvent::SecretRevoked(e) => end(e.version, e.at),
             CredentialEvent::CredentialRevoked(e) => {

@@ -13,7 +13,7 @@ use rota::app::rotate::{Made, Prepare, Rotate};
 use rota::app::{App, Caller, Failure, Opened, Options, Principal, StoreUrl};
 use rota::log::committer::Tip;
 use rota_aggregates::authority::{Dialect, Role, Roles};
-use rota_aggregates::credential::{CancelCause, CommitCause, Kind};
+use rota_aggregates::credential::{CommitCause, EndCause, Kind};
 use rota_aggregates::secret::Mode;
 use rota_aggregates::{CredentialId, RequestId, Timestamp, WorkspaceId};
 use rota_projections::live::Live;
@@ -152,7 +152,7 @@ async fn live_through(house: &House, app: &App, name: &str) -> Vec<Holder> {
     holders[1] = prepare(app, &holders[1], 3_600).await;
     change(&holders[1], Change::Commit { cause: CommitCause::Call, version: None }).await;
     prepare(app, &holders[2], 3_600).await;
-    change(&holders[2], Change::Cancel { cause: CancelCause::Call }).await;
+    change(&holders[2], Change::Cancel { cause: EndCause::Call }).await;
     let described = vec!["name".to_owned()];
     let name = Some("renamed".to_owned());
     change(&holders[3], Change::Describe { name, profile: None, changed: described }).await;

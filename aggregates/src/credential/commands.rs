@@ -1,7 +1,7 @@
 //! What may be asked of a credential.
 
 use crate::authority::{Proof, Roles};
-use crate::credential::{CancelCause, CommitCause, ExpiryCause, Kind, SecretRef};
+use crate::credential::{CommitCause, Kind, SecretRef};
 use crate::ids::{CredentialId, Position, WorkspaceId};
 use crate::secret::Mode;
 use crate::time::Timestamp;
@@ -109,7 +109,7 @@ pub struct PrepareRotation {
 /// Let the prepared secret replace the active one.
 #[derive(Clone, Debug)]
 pub struct CommitRotation {
-    /// The prepared version that the caller means; `None` for whichever it is.
+    /// The prepared version that the caller means; `None` for whichever it is, but for a first use.
     pub means: Option<u32>,
     /// What led to it.
     pub cause: CommitCause,
@@ -123,13 +123,23 @@ pub struct CommitRotation {
     pub now: Timestamp,
 }
 
+/// Why a version is to end that waits for its own end: a retiring one for the end of its grace period, a prepared
+/// one for its deadline. Every other cause that an event can have is that of another command.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EndCause {
+    /// Somebody asked for it.
+    Call,
+    /// The time has come.
+    Due,
+}
+
 /// Drop the prepared secret.
 #[derive(Clone, Debug)]
 pub struct CancelRotation {
     /// The prepared version that the caller means; `None` for whichever it is.
     pub means: Option<u32>,
-    /// What led to it.
-    pub cause: CancelCause,
+    /// Why now.
+    pub cause: EndCause,
     /// What proved the caller's authority.
     pub proof: Proof,
     /// What may have to be destroyed.
@@ -143,8 +153,8 @@ pub struct CancelRotation {
 pub struct ExpireOldSecret {
     /// The retiring version that the caller means; `None` for whichever it is.
     pub means: Option<u32>,
-    /// [`ExpiryCause::Due`] or [`ExpiryCause::EarlyEnd`].
-    pub cause: ExpiryCause,
+    /// Why now.
+    pub cause: EndCause,
     /// What proved the caller's authority.
     pub proof: Proof,
     /// What may have to be destroyed.

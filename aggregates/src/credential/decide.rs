@@ -4,10 +4,10 @@ use crate::authority::{Proof, ProofKind};
 use crate::credential::{
     CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand,
     CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRefusal, CredentialRevoked,
-    DescribeCredential, ExpireOldSecret, ExpiryCause, IssueCredential, Kind, OldSecretExpired,
+    DescribeCredential, EndCause, ExpireOldSecret, ExpiryCause, IssueCredential, Kind, OldSecretExpired,
     PREPARED_SECONDS_DEFAULT, PREPARED_SECONDS_MAX, PrepareRotation, PreparedSecretRotated, Replaced,
     RevokeCredential, RevokeSecret, RotateSecret, RotationCancelled, RotationPrepared, SealedParts,
-    SecretRevoked, SecretRotated, Status,
+    SecretRef, SecretRevoked, SecretRotated, Status,
 };
 use crate::observation::{PartRef, SealedPart};
 use crate::time::Timestamp;
@@ -35,6 +35,9 @@ impl Credential {
         if self.status != Status::Absent {
             return Err(CredentialRefusal::AlreadyIssued);
         }
+        if let Some(why) = contradiction(&c) {
+            return Err(CredentialRefusal::Contradictory { why });
+        }
         // A key on its way out must not leave another one behind, under whatever name.
         if c.proof.retiring && (c.kind == Kind::WorkspaceKey || !c.roles.is_empty()) {
             return Err(CredentialRefusal::RetiringSecret);
@@ -60,6 +63,7 @@ impl Credential {
         self.check_proof(&c.proof, c.policy, c.now)?;
         self.check_minting(&c.proof)?;
         self.check_version(c.means, c.secret.version)?;
+        check_sealed(self.kind, &c.secret)?;
         let grace = grace(c.grace_seconds, c.policy, c.compromised)?;
         let mut events = Vec::with_capacity(2);
         if self.prepared_at(c.now).is_some() && !c.compromised {
@@ -88,6 +92,7 @@ impl Credential {
         self.check_proof(&c.proof, c.policy, c.now)?;
         self.check_minting(&c.proof)?;
         self.check_version(c.means, c.secret.version)?;
+        check_sealed(self.kind, &c.secret)?;
         if self.active.is_none() {
             return Err(CredentialRefusal::NoActiveSecret);
         }
@@ -116,13 +121,20 @@ impl Credential {
         if c.means.is_some_and(|version| version != prepared.version) {
             return Err(CredentialRefusal::VersionConflict);
         }
-        let replaced = self.active.map(|version| replaced(version, prepared.grace_seconds, c.now));
+        if c.cause == CommitCause::FirstUse {
+            self.check_first_use(c, prepared.version)?;
+        }
+        // The policy may have been changed since the rotation was prepared. The new secret is in somebody's hands,
+        // so that the grace gives way, not the commit.
+        let grace_seconds =
+            prepared.grace_seconds.max(c.policy.min_overlap_seconds).min(c.policy.max_grace_seconds);
+        let replaced = self.active.map(|version| replaced(version, grace_seconds, c.now));
         let shredded = ended(replaced.as_ref(), &c.sealed);
         Ok(vec![
             PreparedSecretRotated {
                 version: prepared.version,
                 replaced,
-                grace_seconds: prepared.grace_seconds,
+                grace_seconds,
                 cause: c.cause,
                 shredded,
                 at: c.now,
@@ -138,10 +150,14 @@ impl Credential {
         if c.means.is_some_and(|version| version != prepared.version) {
             return Err(CredentialRefusal::VersionConflict);
         }
-        if c.cause == CancelCause::Deadline && c.now < prepared.deadline {
-            return Err(CredentialRefusal::NotDue { expires_at: prepared.deadline });
-        }
-        Ok(self.cancelled(c.cause, &c.sealed, c.now).into_iter().collect())
+        let cause = match c.cause {
+            EndCause::Call => CancelCause::Call,
+            EndCause::Due if c.now < prepared.deadline => {
+                return Err(CredentialRefusal::NotDue { expires_at: prepared.deadline });
+            }
+            EndCause::Due => CancelCause::Deadline,
+        };
+        Ok(self.cancelled(cause, &c.sealed, c.now).into_iter().collect())
     }
 
     fn expire_old(&self, c: &ExpireOldSecret) -> Decision {
@@ -151,10 +167,14 @@ impl Credential {
         if c.means.is_some_and(|version| version != retiring.version) {
             return Err(CredentialRefusal::VersionConflict);
         }
-        if c.cause == ExpiryCause::Due && c.now < retiring.expires_at {
-            return Err(CredentialRefusal::NotDue { expires_at: retiring.expires_at });
-        }
-        Ok(self.expired(c.cause, &c.sealed, c.now).into_iter().collect())
+        let cause = match c.cause {
+            EndCause::Call => ExpiryCause::EarlyEnd,
+            EndCause::Due if c.now < retiring.expires_at => {
+                return Err(CredentialRefusal::NotDue { expires_at: retiring.expires_at });
+            }
+            EndCause::Due => ExpiryCause::Due,
+        };
+        Ok(self.expired(cause, &c.sealed, c.now).into_iter().collect())
     }
 
     fn revoke_secret(&self, c: &RevokeSecret) -> Decision {
@@ -240,6 +260,19 @@ impl Credential {
         }
     }
 
+    /// A first use shows the prepared secret itself, and means it.
+    fn check_first_use(&self, c: &CommitRotation, prepared: u32) -> Result<(), CredentialRefusal> {
+        let shown =
+            matches!(c.proof.kind, ProofKind::Secret | ProofKind::Signature | ProofKind::WorkspaceKey);
+        if c.means != Some(prepared) {
+            Err(CredentialRefusal::VersionConflict)
+        } else if !shown || c.proof.own_version(self.id) != Some(prepared) {
+            Err(CredentialRefusal::ProofStale)
+        } else {
+            Ok(())
+        }
+    }
+
     /// A workspace key on its way out must not come by the secret of another one.
     fn check_minting(&self, proof: &Proof) -> Result<(), CredentialRefusal> {
         if self.kind == Kind::WorkspaceKey && proof.retiring {
@@ -271,7 +304,7 @@ impl Credential {
         )
     }
 
-    /// The end of the prepared version. If its deadline was over already, that is the cause.
+    /// The end of the prepared version. If its deadline was over already, that is the cause, and the instant.
     fn cancelled(&self, cause: CancelCause, sealed: &SealedParts, now: Timestamp) -> Option<CredentialEvent> {
         let prepared = self.prepared?;
         let due = now >= prepared.deadline;
@@ -279,12 +312,34 @@ impl Credential {
             RotationCancelled {
                 version: prepared.version,
                 cause: if due { CancelCause::Deadline } else { cause },
+                cancelled_at: now.min(prepared.deadline),
                 shredded: secret_parts(sealed, prepared.version),
-                at: now,
             }
             .into(),
         )
     }
+}
+
+/// What an issue says that does not fit together.
+fn contradiction(c: &IssueCredential) -> Option<&'static str> {
+    if c.secret.version != 1 {
+        Some("the first version is number 1")
+    } else if c.mode.is_some() != (c.kind == Kind::WorkspaceKey) {
+        Some("a workspace key has a mode, and nothing else has one")
+    } else if c.parent.is_some() != (c.kind == Kind::Webhook) || c.parent == Some(c.credential) {
+        Some("a webhook secret belongs to another credential, and nothing else does")
+    } else {
+        unfit(c.kind, &c.secret)
+    }
+}
+
+fn unfit(kind: Kind, secret: &SecretRef) -> Option<&'static str> {
+    let fits = secret.sealed.is_some() == kind.recoverable();
+    (!fits).then_some("a secret is sealed if its kind must be recoverable, and only then")
+}
+
+fn check_sealed(kind: Kind, secret: &SecretRef) -> Result<(), CredentialRefusal> {
+    unfit(kind, secret).map_or(Ok(()), |why| Err(CredentialRefusal::Contradictory { why }))
 }
 
 fn grace(asked: Option<u64>, policy: Policy, compromised: bool) -> Result<u64, CredentialRefusal> {

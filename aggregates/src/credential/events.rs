@@ -162,13 +162,13 @@ pub enum CancelCause {
 pub struct RotationCancelled {
     /// The version that was prepared.
     pub version: u32,
+    /// The first instant at which it was refused.
+    pub cancelled_at: Timestamp,
     /// What led to it.
     pub cause: CancelCause,
     /// Sealed parts that were destroyed in the same append.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shredded: Vec<PartRef>,
-    /// When it was decided.
-    pub at: Timestamp,
 }
 
 /// What ended a grace period.

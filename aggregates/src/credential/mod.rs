@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::commands::CancelRotation;
 pub use self::commands::{
-    CommitRotation, CredentialCommand, DescribeCredential, ExpireOldSecret, IssueCredential, PrepareRotation,
-    RevokeCredential, RevokeSecret, RotateSecret, SealedParts,
+    CommitRotation, CredentialCommand, DescribeCredential, EndCause, ExpireOldSecret, IssueCredential,
+    PrepareRotation, RevokeCredential, RevokeSecret, RotateSecret, SealedParts,
 };
 pub use self::events::{
     CancelCause, CommitCause, CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRevoked,

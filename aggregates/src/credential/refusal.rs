@@ -68,6 +68,12 @@ pub enum CredentialRefusal {
     /// The active secret was revoked.
     #[error("there is no active secret to stand beside: rotate instead")]
     NoActiveSecret,
+    /// The command contradicts itself: whoever made it is at fault, and no caller.
+    #[error("the command contradicts itself: {why}")]
+    Contradictory {
+        /// What does not fit together.
+        why: &'static str,
+    },
 }
 
 impl CredentialRefusal {
@@ -90,6 +96,7 @@ impl CredentialRefusal {
             Self::NotDue { .. } => "not-due",
             Self::UnknownVersion { .. } => "unknown-version",
             Self::NoActiveSecret => "no-active-secret",
+            Self::Contradictory { .. } => "contradictory-command",
         }
     }
 }

@@ -4,12 +4,14 @@ use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use rota_aggregates::authority::{Proof, ProofKind, Roles};
 use rota_aggregates::credential::{
     CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand, CredentialEvent,
-    CredentialIssued, CredentialRefusal, DescribeCredential, ExpireOldSecret, ExpiryCause, IssueCredential,
-    Kind, OldSecretExpired, PrepareRotation, PreparedSecretRotated, Replaced, RevokeCredential, RevokeSecret,
-    RotateSecret, RotationCancelled, RotationPrepared, SealedParts, SecretRef, SecretRevoked, SecretRotated,
+    CredentialIssued, CredentialRefusal, DescribeCredential, EndCause, ExpireOldSecret, ExpiryCause,
+    IssueCredential, Kind, OldSecretExpired, PrepareRotation, PreparedSecretRotated, Replaced,
+    RevokeCredential, RevokeSecret, RotateSecret, RotationCancelled, RotationPrepared, SealedParts,
+    SecretRef, SecretRevoked, SecretRotated,
 };
 use rota_aggregates::ids::{CredentialId, Hash, Position, WorkspaceId};
 use rota_aggregates::observation::{PartRef, SealedPart};
+use rota_aggregates::secret::Mode;
 use rota_aggregates::time::Timestamp;
 use rota_aggregates::workspace::Policy;
 use uuid::Uuid;
@@ -123,8 +125,8 @@ pub fn committed(
     }
 }
 
-pub fn cancelled(version: u32, cause: CancelCause, now: Timestamp) -> RotationCancelled {
-    RotationCancelled { version, cause, shredded: vec![secret_part(version)], at: now }
+pub fn cancelled(version: u32, cause: CancelCause, cancelled_at: Timestamp) -> RotationCancelled {
+    RotationCancelled { version, cancelled_at, cause, shredded: vec![secret_part(version)] }
 }
 
 pub fn expired(version: u32, cause: ExpiryCause, expired_at: Timestamp) -> OldSecretExpired {
@@ -162,6 +164,17 @@ pub fn issue() -> IssueCredential {
         secret: secret(1),
         proof: Proof::OPERATOR,
         now: at(0),
+    }
+}
+
+/// Issue one of this kind, with what belongs to it.
+pub fn issue_of(kind: Kind) -> IssueCredential {
+    IssueCredential {
+        kind,
+        mode: (kind == Kind::WorkspaceKey).then_some(Mode::Test),
+        parent: (kind == Kind::Webhook).then_some(OTHER),
+        secret: SecretRef { sealed: kind.recoverable().then(|| hash(0x51)), ..secret(1) },
+        ..issue()
     }
 }
 
@@ -204,11 +217,21 @@ pub fn commit(now: Timestamp) -> CommitRotation {
     }
 }
 
-pub fn cancel(now: Timestamp) -> CancelRotation {
-    CancelRotation { means: None, cause: CancelCause::Call, proof: Proof::OPERATOR, sealed: parts(), now }
+/// `version`, which is prepared, is used for the first time.
+pub fn first_use(version: u32, now: Timestamp) -> CommitRotation {
+    CommitRotation {
+        means: Some(version),
+        cause: CommitCause::FirstUse,
+        proof: own(ProofKind::Secret, version),
+        ..commit(now)
+    }
 }
 
-pub fn expire_old(cause: ExpiryCause, now: Timestamp) -> ExpireOldSecret {
+pub fn cancel(now: Timestamp) -> CancelRotation {
+    CancelRotation { means: None, cause: EndCause::Call, proof: Proof::OPERATOR, sealed: parts(), now }
+}
+
+pub fn expire_old(cause: EndCause, now: Timestamp) -> ExpireOldSecret {
     ExpireOldSecret { means: None, cause, proof: Proof::OPERATOR, sealed: parts(), now }
 }
 

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 
 use rota_aggregates::authority::{Proof, ProofKind};
 use rota_aggregates::credential::{
-    CancelRotation, CommitCause, CommitRotation, CredentialCommand, CredentialEvent, CredentialRefusal,
-    DescribeCredential, ExpireOldSecret, ExpiryCause, PrepareRotation, RevokeCredential, RevokeSecret,
+    CancelRotation, CommitRotation, CredentialCommand, CredentialEvent, CredentialRefusal,
+    DescribeCredential, EndCause, ExpireOldSecret, PrepareRotation, RevokeCredential, RevokeSecret,
     RotateSecret,
 };
 use rota_aggregates::workspace::Policy;
 
 use crate::build::{
-    Ask, OTHER, at, cancel, commit, describe, expire_old, given, in_grace, just_before, own, pending,
-    prepare, revoke, revoke_secret, rotate, secret, state,
+    Ask, OTHER, at, cancel, commit, describe, expire_old, first_use, given, in_grace, just_before, own,
+    pending, prepare, revoke, revoke_secret, rotate, secret, state,
 };
 
 const OWN_PROOFS: [ProofKind; 4] =
@@ -74,10 +74,33 @@ fn a_prepared_secret_proves_its_own_commit_before_the_deadline() {
 #[test]
 fn a_commit_by_first_use_needs_no_authority_beyond_the_use() {
     let policy = Policy { rotate_requires_secret: true, ..Policy::default() };
-    let proof = own(ProofKind::Session, 2);
-    given(pending())
-        .when(CommitRotation { cause: CommitCause::FirstUse, proof, policy, ..commit(at(20)) })
-        .allowed();
+    for kind in [ProofKind::Secret, ProofKind::Signature, ProofKind::WorkspaceKey] {
+        given(pending())
+            .when(CommitRotation { proof: own(kind, 2), policy, ..first_use(2, at(20)) })
+            .allowed();
+    }
+}
+
+#[test]
+fn only_the_prepared_secret_itself_is_a_first_use() {
+    let of_another = Proof::of(ProofKind::Secret, OTHER, 2, false);
+    let of_none = Proof { credential: None, ..of_another };
+    let old = own(ProofKind::Secret, 1);
+    let session = own(ProofKind::Session, 2);
+    for proof in [of_another, of_none, old, session, Proof::OPERATOR, Proof::SCHEDULE] {
+        given(pending())
+            .when(CommitRotation { proof, ..first_use(2, at(20)) })
+            .refused(CredentialRefusal::ProofStale);
+    }
+}
+
+#[test]
+fn a_first_use_names_the_version_that_was_used() {
+    for means in [None, Some(1), Some(3)] {
+        given(pending())
+            .when(CommitRotation { means, ..first_use(2, at(20)) })
+            .refused(CredentialRefusal::VersionConflict);
+    }
 }
 
 #[test]
@@ -110,7 +133,7 @@ fn every_change(proof: Proof, means: u32, now: rota_aggregates::Timestamp) -> Ve
         PrepareRotation { proof, secret: secret(means + 1), ..prepare(means, now) }.ask(),
         CommitRotation { proof, ..commit(now) }.ask(),
         CancelRotation { proof, ..cancel(now) }.ask(),
-        ExpireOldSecret { proof, ..expire_old(ExpiryCause::EarlyEnd, now) }.ask(),
+        ExpireOldSecret { proof, ..expire_old(EndCause::Call, now) }.ask(),
         RevokeSecret { proof, ..revoke_secret(means, now) }.ask(),
         RevokeCredential { proof, ..revoke(now) }.ask(),
         DescribeCredential { proof, ..describe(&["name"], now) }.ask(),
@@ -144,7 +167,7 @@ fn a_session_of_a_retiring_secret_changes_nothing() {
 #[test]
 fn a_retiring_secret_may_still_end_things() {
     let proof = own(ProofKind::Secret, 1);
-    given(in_grace()).when(ExpireOldSecret { proof, ..expire_old(ExpiryCause::EarlyEnd, at(20)) }).allowed();
+    given(in_grace()).when(ExpireOldSecret { proof, ..expire_old(EndCause::Call, at(20)) }).allowed();
     given(in_grace()).when(RevokeCredential { proof, ..revoke(at(20)) }).allowed();
 }
 
@@ -175,6 +198,7 @@ fn every_refusal_has_a_code_of_its_own() {
         CredentialRefusal::NotDue { expires_at: at(0) },
         CredentialRefusal::UnknownVersion { version: 1 },
         CredentialRefusal::NoActiveSecret,
+        CredentialRefusal::Contradictory { why: "it does" },
     ];
     let codes: BTreeSet<_> = all.iter().map(CredentialRefusal::code).collect();
     assert_eq!(codes.len(), all.len());

@@ -13,7 +13,7 @@ use proptest::sample::select;
 use rota_aggregates::authority::{Actor, ActorKind, Dialect, Proof, ProofKind, Roles};
 use rota_aggregates::credential::{
     CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand,
-    CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRefusal, CredentialRevoked,
+    CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRefusal, CredentialRevoked, EndCause,
     ExpireOldSecret, ExpiryCause, IssueCredential, Kind, OldSecretExpired, PREPARED_SECONDS_MAX,
     PrepareRotation, PreparedSecretRotated, Replaced, RevokeCredential, RevokeSecret, RotateSecret,
     RotationCancelled, RotationPrepared, SecretRef, SecretRevoked, SecretRotated, Status,
@@ -34,8 +34,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::build::{
-    Ask, CREDENTIAL, at, cancel, commit, describe, expire_old, issue, issued, prepare, revoke, revoke_secret,
-    rotate, secret,
+    Ask, CREDENTIAL, at, cancel, commit, describe, expire_old, issue, issue_of, issued, prepare, revoke,
+    revoke_secret, rotate, secret,
 };
 use crate::fixtures::{encode, plain};
 
@@ -71,8 +71,8 @@ enum What {
     Rotate { means: Aim, next: Aim, grace: Option<u64>, compromised: bool },
     Prepare { means: Aim, next: Aim, grace: Option<u64>, wait: Option<u64> },
     Commit { means: Aim, cause: CommitCause },
-    Cancel { means: Aim, cause: CancelCause },
-    ExpireOld { means: Aim, cause: ExpiryCause },
+    Cancel { means: Aim, cause: EndCause },
+    ExpireOld { means: Aim, cause: EndCause },
     RevokeSecret(u32),
     Revoke,
     Describe,
@@ -109,7 +109,11 @@ impl Step {
         let proof = match self.by {
             By::Operator => Proof::OPERATOR,
             By::Own(kind, version) => Proof::of(kind, CREDENTIAL, version, false),
-            By::Newest(kind) => Proof::of(kind, CREDENTIAL, state.active.unwrap_or(0), false),
+            By::Newest(kind) => {
+                let used = matches!(self.what, What::Commit { cause: CommitCause::FirstUse, .. });
+                let newest = state.prepared.map(|p| p.version).filter(|_| used).or(state.active);
+                Proof::of(kind, CREDENTIAL, newest.unwrap_or(0), false)
+            }
         };
         let policy = Policy { rotate_requires_secret: self.requires_secret, ..Policy::default() };
         let prepared = state.prepared.map(|p| p.version);
@@ -176,8 +180,7 @@ fn what() -> impl Strategy<Value = What> {
         Some(PREPARED_SECONDS_MAX + 1),
     ]);
     let commit_cause = select(vec![CommitCause::Call, CommitCause::FirstUse]);
-    let cancel_cause = select(vec![CancelCause::Call, CancelCause::Deadline]);
-    let expiry_cause = select(vec![ExpiryCause::Due, ExpiryCause::EarlyEnd]);
+    let end_cause = || select(vec![EndCause::Call, EndCause::Due]);
     prop_oneof![
         1 => Just(What::Issue),
         8 => (aim(), aim(), grace(), prop::bool::weighted(0.2))
@@ -185,8 +188,8 @@ fn what() -> impl Strategy<Value = What> {
         6 => (aim(), aim(), grace(), wait)
             .prop_map(|(means, next, grace, wait)| What::Prepare { means, next, grace, wait }),
         5 => (aim(), commit_cause).prop_map(|(means, cause)| What::Commit { means, cause }),
-        2 => (aim(), cancel_cause).prop_map(|(means, cause)| What::Cancel { means, cause }),
-        3 => (aim(), expiry_cause).prop_map(|(means, cause)| What::ExpireOld { means, cause }),
+        2 => (aim(), end_cause()).prop_map(|(means, cause)| What::Cancel { means, cause }),
+        3 => (aim(), end_cause()).prop_map(|(means, cause)| What::ExpireOld { means, cause }),
         2 => (0..8_u32).prop_map(What::RevokeSecret),
         1 => prop::bool::weighted(0.3).prop_map(|end| if end { What::Revoke } else { What::Describe }),
     ]
@@ -446,10 +449,8 @@ proptest! {
     fn a_dead_secret_changes_nothing(steps in steps()) {
         for turn in play(&steps) {
             let Some(version) = proof_of(&turn.command).own_version(CREDENTIAL) else { continue };
-            let first_use = matches!(&turn.command,
-                CredentialCommand::Commit(c) if c.cause == CommitCause::FirstUse);
             let live = turn.before.live_versions(turn.now).any(|v| v == version);
-            if turn.before.status == Status::Active && !live && !first_use {
+            if turn.before.status == Status::Active && !live {
                 prop_assert!(turn.decision.is_err(), "{:?} led to {:?}", turn.command, turn.decision);
             }
         }
@@ -460,7 +461,7 @@ proptest! {
         kind in select(Kind::ALL.to_vec()), roles in roles(), proof in proof_kind(), retiring: bool,
     ) {
         let proof = Proof::of(proof, crate::build::OTHER, 1, retiring);
-        let decision = Credential::default().decide(IssueCredential { kind, roles, proof, ..issue() }.ask());
+        let decision = Credential::default().decide(IssueCredential { roles, proof, ..issue_of(kind) }.ask());
         let is_key = kind == Kind::WorkspaceKey || !roles.is_empty();
         prop_assert_eq!(decision.is_err(), retiring && is_key);
     }
@@ -655,9 +656,11 @@ fn ending_event() -> BoxedStrategy<CredentialEvent> {
         ExpiryCause::Prepared,
     ]);
     prop_oneof![
-        (any::<u32>(), cancel_cause, some_parts(), time()).prop_map(|(version, cause, shredded, at)| {
-            CredentialEvent::from(RotationCancelled { version, cause, shredded, at })
-        }),
+        (any::<u32>(), time(), cancel_cause, some_parts()).prop_map(
+            |(version, cancelled_at, cause, shredded)| {
+                CredentialEvent::from(RotationCancelled { version, cancelled_at, cause, shredded })
+            }
+        ),
         (any::<u32>(), time(), expiry_cause, some_parts()).prop_map(
             |(version, expired_at, cause, shredded)| {
                 OldSecretExpired { version, expired_at, cause, shredded }.into()

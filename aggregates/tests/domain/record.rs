@@ -1,13 +1,16 @@
 //! Bytes that are no leaf, and events that are too large for one.
 
+use rota_aggregates::Event;
 use rota_aggregates::authority::{Dialect, Proof};
-use rota_aggregates::credential::{CredentialDescribed, CredentialEvent};
+use rota_aggregates::credential::{CredentialDescribed, CredentialEvent, SecretRotated};
 use rota_aggregates::event::Unreadable;
-use rota_aggregates::ids::{Sequence, StreamId};
+use rota_aggregates::ids::{Position, Sequence, StreamId};
+use rota_aggregates::observation::{ObservationEvent, PartRef, SealedPart, SealedPartsShredded};
 use rota_aggregates::record::{
-    BadLeaf, LEAF_BYTES_MAX, NotRecordable, Record, encode_body, leaf_schema, stamp,
+    BadLeaf, LEAF_BYTES_MAX, NotRecordable, Record, SealedHashes, encode_body, leaf_schema, stamp,
 };
 use rota_aggregates::time::Timestamp;
+use rota_aggregates::workspace::{Policy, PolicySet, WorkspaceEvent};
 use serde_json::{Map, Value, json};
 
 use crate::build::{CREDENTIAL, at, rotated};
@@ -234,4 +237,35 @@ fn who_acted_is_read_as_it_was_written() {
     let context = record().context;
     assert_eq!((context.dialect, context.proof), (Dialect::Native, Proof::OPERATOR));
     assert_eq!(Record::decode(&encode(&record())).unwrap().context, context);
+}
+
+/// The largest integer that every reader of JSON holds exactly.
+const EXACT_MAX: u64 = (1 << 53) - 1;
+
+/// The body of an event with this number at each of the places where one can grow.
+fn bodies_with(number: u64) -> Vec<Result<Vec<u8>, NotRecordable>> {
+    let policy = Policy { min_overlap_seconds: number, ..Policy::default() };
+    let part = PartRef { position: Position(number), part: SealedPart::Answer };
+    let events = [
+        Event::from(CredentialEvent::from(SecretRotated { grace_seconds: number, ..rotated(2, 50, at(3)) })),
+        WorkspaceEvent::from(PolicySet { at: at(3), policy }).into(),
+        ObservationEvent::from(SealedPartsShredded { parts: vec![part], at: at(3) }).into(),
+    ];
+    let body = |event| {
+        let Record { id, stream, context, .. } = record();
+        encode_body(id, stream, &context, None, SealedHashes::default(), &event)
+    };
+    events.into_iter().map(body).collect()
+}
+
+#[test]
+fn a_number_that_not_every_reader_holds_exactly_is_not_recorded() {
+    for body in bodies_with(EXACT_MAX) {
+        body.unwrap();
+    }
+    for number in [EXACT_MAX + 1, u64::MAX] {
+        for body in bodies_with(number) {
+            assert!(matches!(body, Err(NotRecordable::Inexact)), "{body:?}");
+        }
+    }
 }

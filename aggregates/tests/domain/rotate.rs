@@ -1,11 +1,12 @@
 use rota_aggregates::credential::{
-    CancelCause, Credential, CredentialRefusal, ExpiryCause, RotateSecret, SecretRotated,
+    CancelCause, Credential, CredentialRefusal, ExpiryCause, Kind, PrepareRotation, RotateSecret, SecretRef,
+    SecretRotated,
 };
 use rota_aggregates::workspace::{MAX_GRACE_SECONDS_DEFAULT, Policy};
 
 use crate::build::{
-    Ask, at, cancelled, expired, given, in_grace, issued, just_before, live, pending, prepared, replaced,
-    revoke, rotate, rotated, secret, secret_part, secret_revoked, state,
+    Ask, at, cancelled, expired, given, hash, in_grace, issue_of, issued, just_before, live, pending,
+    prepare, prepared, replaced, revoke, rotate, rotated, secret, secret_part, secret_revoked, state,
 };
 
 #[test]
@@ -224,6 +225,23 @@ fn after_the_last_number_there_is_no_first_one_again() {
     let last = Credential { last_version: u32::MAX, active: Some(u32::MAX), ..state(&[issued()]) };
     let ask = RotateSecret { secret: secret(0), means: Some(u32::MAX), ..rotate(1, at(5)) };
     assert_eq!(last.decide(ask.ask()), Err(CredentialRefusal::VersionConflict));
+}
+
+#[test]
+fn a_successor_is_kept_as_its_kind_is() {
+    let signing = state(&[]).decide(issue_of(Kind::Signing).ask()).unwrap();
+    let sealed = SecretRef { sealed: Some(hash(0x52)), ..secret(2) };
+    for (events, right, wrong) in [(vec![issued()], secret(2), sealed.clone()), (signing, sealed, secret(2))]
+    {
+        let rotated = |secret| RotateSecret { secret, ..rotate(1, at(5)) };
+        let prepared = |secret| PrepareRotation { secret, ..prepare(1, at(5)) };
+        given(events.clone()).when(rotated(right.clone())).allowed();
+        given(events.clone()).when(prepared(right)).allowed();
+        let why = "a secret is sealed if its kind must be recoverable, and only then";
+        for command in [rotated(wrong.clone()).ask(), prepared(wrong).ask()] {
+            assert_eq!(state(&events).decide(command), Err(CredentialRefusal::Contradictory { why }));
+        }
+    }
 }
 
 #[test]

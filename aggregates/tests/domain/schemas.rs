@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rota_aggregates::Event;
-use rota_aggregates::credential::{CredentialEvent, ExpiryCause};
+use rota_aggregates::credential::{CredentialEvent, EndCause};
 use rota_aggregates::record::leaf_schema;
 
 use crate::build::{Ask, at, cancel, commit, expire_old, in_grace, issued, pending, prepare, rotate, state};
@@ -87,7 +87,7 @@ fn every_rotation_is_one_event_with_rotated_in_its_type_and_no_other_event_has_i
     let prepared = state(&[issued()]).decide(prepare(1, at(5)).ask()).unwrap();
     let in_two_steps = [state(&pending()).decide(commit(at(20)).ask()).unwrap(), prepared].concat();
     let cancelled = state(&pending()).decide(cancel(at(20)).ask()).unwrap();
-    let ended = state(&in_grace()).decide(expire_old(ExpiryCause::EarlyEnd, at(20)).ask()).unwrap();
+    let ended = state(&in_grace()).decide(expire_old(EndCause::Call, at(20)).ask()).unwrap();
     for (events, rotations) in [(in_one_step, 1), (in_two_steps, 1), (cancelled, 0), (ended, 0)] {
         let types: Vec<_> = events.iter().map(CredentialEvent::type_name).collect();
         assert_eq!(types.iter().filter(|name| rotated.contains(*name)).count(), rotations, "{types:?}");

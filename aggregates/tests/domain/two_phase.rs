@@ -1,12 +1,12 @@
 use rota_aggregates::credential::{
-    CancelCause, CancelRotation, CommitCause, CommitRotation, CredentialRefusal, ExpiryCause,
+    CancelCause, CancelRotation, CommitCause, CommitRotation, CredentialRefusal, EndCause, ExpiryCause,
     PREPARED_SECONDS_DEFAULT, PREPARED_SECONDS_MAX, PrepareRotation, PreparedSecretRotated,
 };
 use rota_aggregates::workspace::{MAX_GRACE_SECONDS_DEFAULT, Policy};
 
 use crate::build::{
-    Ask, at, cancel, cancelled, commit, committed, expired, given, in_grace, issued, just_before, live,
-    pending, prepare, prepared, revoke, secret, secret_part, secret_revoked, state,
+    Ask, at, cancel, cancelled, commit, committed, expired, first_use, given, in_grace, issued, just_before,
+    live, pending, prepare, prepared, revoke, secret, secret_part, secret_revoked, state,
 };
 
 #[test]
@@ -101,12 +101,25 @@ fn a_preparation_aimed_at_another_version_than_the_active_one_is_refused() {
 
 #[test]
 fn a_commit_makes_the_prepared_secret_active_and_gives_the_old_one_its_grace() {
-    for cause in [CommitCause::Call, CommitCause::FirstUse] {
-        let event = committed(2, 30, cause, at(20));
-        given(pending()).when(CommitRotation { cause, ..commit(at(20)) }).then([event.clone().into()]);
+    for ask in [commit(at(20)), first_use(2, at(20))] {
+        let event = committed(2, 30, ask.cause, at(20));
+        given(pending()).when(ask).then([event.clone().into()]);
         let events = [pending(), vec![event.into()]].concat();
         assert_eq!(live(&events, just_before(at(50))), [2, 1]);
         assert_eq!(live(&events, at(50)), [2]);
+    }
+}
+
+#[test]
+fn a_commit_keeps_to_a_policy_that_was_changed_since_it_was_prepared() {
+    let tighter = Policy { max_grace_seconds: 5, ..Policy::default() };
+    let without = Policy { max_grace_seconds: 0, ..Policy::default() };
+    let longer = Policy { min_overlap_seconds: 90, ..Policy::default() };
+    for (policy, gets) in [(Policy::default(), 30), (tighter, 5), (without, 0), (longer, 90)] {
+        for ask in [commit(at(20)), first_use(2, at(20))] {
+            let event = committed(2, gets, ask.cause, at(20));
+            given(pending()).when(CommitRotation { policy, ..ask }).then([event.into()]);
+        }
     }
 }
 
@@ -119,21 +132,17 @@ fn a_commit_without_grace_destroys_the_old_sealed_secret() {
 
 #[test]
 fn a_commit_comes_before_the_deadline_or_not_at_all() {
-    for cause in [CommitCause::Call, CommitCause::FirstUse] {
-        given(pending()).when(CommitRotation { cause, ..commit(just_before(at(60))) }).allowed();
-        given(pending())
-            .when(CommitRotation { cause, ..commit(at(60)) })
-            .refused(CredentialRefusal::NothingPrepared);
+    for ask in [commit, |now| first_use(2, now)] {
+        given(pending()).when(ask(just_before(at(60)))).allowed();
+        given(pending()).when(ask(at(60))).refused(CredentialRefusal::NothingPrepared);
     }
 }
 
 #[test]
 fn a_commit_happens_once() {
-    for cause in [CommitCause::Call, CommitCause::FirstUse] {
+    for ask in [commit(at(21)), first_use(2, at(21))] {
         let events = [pending(), vec![committed(2, 30, CommitCause::FirstUse, at(20)).into()]].concat();
-        given(events)
-            .when(CommitRotation { cause, ..commit(at(21)) })
-            .refused(CredentialRefusal::NothingPrepared);
+        given(events).when(ask).refused(CredentialRefusal::NothingPrepared);
     }
 }
 
@@ -176,10 +185,10 @@ fn a_cancelled_secret_is_dead_at_once_and_its_sealed_part_destroyed() {
 
 #[test]
 fn the_deadline_cancels_when_it_has_come_and_not_before() {
-    let ask = |now| CancelRotation { cause: CancelCause::Deadline, ..cancel(now) };
+    let ask = |now| CancelRotation { cause: EndCause::Due, ..cancel(now) };
     given(pending()).when(ask(just_before(at(60)))).refused(CredentialRefusal::NotDue { expires_at: at(60) });
     for now in [at(60), at(500)] {
-        given(pending()).when(ask(now)).then([cancelled(2, CancelCause::Deadline, now).into()]);
+        given(pending()).when(ask(now)).then([cancelled(2, CancelCause::Deadline, at(60)).into()]);
     }
 }
 

@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use rota_aggregates::credential::CredentialRefusal;
+use rota_aggregates::record::NotRecordable;
 use serde::Serialize;
 
 use super::super::auth::NotLetIn;
@@ -67,13 +68,13 @@ pub(super) fn kind(failure: &Failure) -> (StatusCode, &'static str) {
 /// A failure's body on the workspace API.
 pub(super) fn body(failure: &Failure) -> Body {
     let parameter = match failure {
-        Failure::NotRecordable(_) => Some("body"),
+        Failure::NotRecordable(NotRecordable::TooLarge) => Some("body"),
         Failure::Invalid { field, .. } => Some(field.as_str()),
         _ => None,
     };
     let details = parameter.map(|parameter| Details { parameter: parameter.to_owned() });
     let message = match failure {
-        Failure::NotRecordable(_) => "the request is too large".to_owned(),
+        Failure::NotRecordable(NotRecordable::TooLarge) => "the request is too large".to_owned(),
         other => other.to_string(),
     };
     Body { code: kind(failure).1, message, details }

@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use rota_aggregates::credential::{CancelCause, CommitCause};
+use rota_aggregates::credential::{CommitCause, EndCause};
 use serde::Deserialize;
 
 use super::super::request::Request;
@@ -101,7 +101,7 @@ pub(super) async fn commit(request: Request, payload: web::Payload) -> HttpRespo
 /// `POST /v1/credentials/{id}/rotations/cancel`
 pub(super) async fn cancel(request: Request, payload: web::Payload) -> HttpResponse {
     with(request, async |request, caller| {
-        change(request, &caller, payload, Change::Cancel { cause: CancelCause::Call }).await
+        change(request, &caller, payload, Change::Cancel { cause: EndCause::Call }).await
     })
     .await
 }
