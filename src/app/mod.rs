@@ -16,6 +16,7 @@ pub mod caller;
 mod change;
 pub mod clock;
 mod entropy;
+pub mod erase;
 mod failure;
 pub mod idempotency;
 pub mod issue;

@@ -7,23 +7,20 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use rota_aggregates::credential::{CredentialRefusal, EndCause};
-use rota_aggregates::observation::{PartRef, SealedPart, SealedPartsShredded};
-use rota_aggregates::record::{SealedHashes, encode_body};
-use rota_aggregates::{CredentialId, Event, Position, StreamId, Timestamp, WorkspaceId};
+use rota_aggregates::observation::{PartRef, SealedPart};
+use rota_aggregates::{CredentialId, Event, Position, Timestamp, WorkspaceId};
 use rota_projections::audit::Facet;
 use rota_projections::live::Due;
 use tokio::task::JoinSet;
 
+use super::erase::PARTS_MAX;
 use super::lifecycle::Change;
-use super::{App, Caller, Failure, new_event_id};
+use super::{App, Caller, Failure};
 use crate::log::committer::Verdict;
-use crate::log::{Append, NewEvent, Side};
 use crate::views::AuditQuery;
 
 /// What falls due is worked off in portions, so that logins go on beside it.
 const PORTION: usize = 256;
-/// Parts named in one shredding event: it stays far below the largest leaf.
-const PARTS_MAX: usize = 500;
 /// After a failure the next attempt waits this long.
 const RETRY: Duration = Duration::from_millis(250);
 /// Use marks are written down at least this often.
@@ -157,7 +154,7 @@ impl App {
             due.len()
         };
         for (workspace, parts) in parts {
-            self.shred(workspace, parts, now).await?;
+            self.shred_due(workspace, parts, now).await?;
         }
         Ok(due == PARTS_MAX)
     }
@@ -183,7 +180,7 @@ impl App {
                 if parts.is_empty() {
                     break;
                 }
-                self.shred(id, parts, now).await?;
+                self.shred_due(id, parts, now).await?;
             }
         }
         Ok(())
@@ -206,29 +203,15 @@ impl App {
         }
     }
 
-    /// Destroys sealed parts, with the event that says so, in one append.
-    async fn shred(
+    /// Destroys what has had its time. If it is overtaken the next round finds it again.
+    async fn shred_due(
         &self,
         workspace: WorkspaceId,
         parts: Vec<PartRef>,
         now: Timestamp,
     ) -> Result<(), Failure> {
         let caller = Caller::scheduler(self.new_request_id()?);
-        let stream = StreamId::shredding(workspace);
-        let sequence = self.tip.tip.read().live.sequence(&stream);
-        let id = new_event_id(&mut self.entropy()?, now);
-        let context = caller.context(workspace);
-        let event: Event = Event::Observation(SealedPartsShredded { parts: parts.clone(), at: now }.into());
-        let body = encode_body(id, stream, &context, None, SealedHashes::default(), &event)?;
-        let new = NewEvent { id, stream, context, event, body, side: Side::default() };
-        let append = Append {
-            expected: vec![(stream, sequence)],
-            claim: None,
-            events: vec![new],
-            shred: parts,
-            decided_at: now,
-        };
-        match self.committer.append(append, None).await? {
+        match self.shred(&caller, workspace, parts, Vec::new(), now).await? {
             Verdict::Recorded(_) | Verdict::Stale => Ok(()),
             Verdict::AlreadyRecorded(_) | Verdict::KeyReused => Err(Failure::OutcomeUnknown),
         }

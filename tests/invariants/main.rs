@@ -15,4 +15,5 @@ mod no_plaintext_at_rest;
 mod refusal_changes_nothing;
 mod time_is_half_open_and_the_ledgers;
 mod views_are_disposable;
+mod what_is_erased_leaves_its_event;
 mod workspaces_are_sealed_off;

@@ -37,6 +37,7 @@ async fn workspaces_are_sealed_off() {
         (Method::POST, "/expire-old"),
         (Method::POST, "/revoke"),
         (Method::POST, "/versions/1/revoke"),
+        (Method::POST, "/erase-details"),
     ] {
         let ask = async |id: &str| {
             us.send(method.clone(), &format!("/v1/credentials/{id}{path}"), &[], None).await.unwrap()

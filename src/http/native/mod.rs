@@ -2,6 +2,7 @@
 
 mod admin;
 mod credentials;
+mod erase;
 mod events;
 mod query;
 mod rotations;
@@ -42,6 +43,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/credentials/{id}/expire-old", web::post().to(rotations::expire_old))
         .route("/v1/credentials/{id}/revoke", web::post().to(rotations::revoke))
         .route("/v1/credentials/{id}/versions/{version}/revoke", web::post().to(rotations::revoke_version))
+        .route("/v1/credentials/{id}/erase-details", web::post().to(erase::of_credential))
+        .route("/v1/events/{position}/erase-details", web::post().to(erase::of_event))
         .route("/v1/verify", web::post().to(verify::verify))
         .route("/v1/events", web::get().to(events::list))
         .route("/v1/events/stream", web::get().to(events::stream))
