@@ -3,14 +3,15 @@
 
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::{
-    CancelRotation, CommitCause, CommitRotation, CredentialCommand, DescribeCredential, EndCause,
-    ExpireOldSecret, RevokeCredential, RevokeSecret,
+    CancelRotation, CommitCause, CommitRotation, CredentialCommand, CredentialEvent, DescribeCredential,
+    EndCause, ExpireOldSecret, RevokeCredential, RevokeSecret,
 };
 use rota_aggregates::{CredentialId, Event, Position, StreamId};
 use rota_projections::credential::CredentialView;
 use serde_json::{Map, Value};
 
-use super::change::{ATTEMPTS_MAX, Along, Committed, Subject, decide, shredded};
+use super::change::{ATTEMPTS_MAX, Along, Committed, Expected, Subject, decide};
+use super::issue::webhook_of;
 use super::rotate::check_reason;
 use super::{App, Caller, Failure};
 use crate::log::Append;
@@ -190,6 +191,19 @@ impl App {
         Err(Failure::Overloaded)
     }
 
+    /// What ends with a credential, in the same append, since it is of no use without it: its webhook secret.
+    async fn belongings(&self, subject: &Subject) -> Result<(Expected, Vec<CredentialEvent>), Failure> {
+        let id = webhook_of(subject.live.state.id);
+        let webhook = match self.subject(&subject.caller, id) {
+            Ok(webhook) => webhook,
+            // Nor may one be made in the meantime.
+            Err(Failure::NotFound(_)) => return Ok((vec![(StreamId::credential(id), None)], Vec::new())),
+            Err(failure) => return Err(failure),
+        };
+        let events = decide(webhook.live.state, Change::Revoke.command(&webhook, None)).await?;
+        Ok((webhook.expected, events))
+    }
+
     /// Decides and appends once.
     async fn attempt(
         &self,
@@ -202,7 +216,6 @@ impl App {
         let workspace = subject.live.state.workspace;
         let place = self.place()?;
         let events = match decide(subject.live.state, change.command(&subject, means)).await {
-            Ok(events) if events.is_empty() => return Ok(Attempt::Done(None)),
             Ok(events) => events,
             Err(refusal) if matches!(change, Change::Commit { cause: CommitCause::FirstUse, .. }) => {
                 // A login that came too late for it is no refused change.
@@ -213,6 +226,17 @@ impl App {
                 return Err(self.refuse(&subject.caller, id, change.operation(), refusal.into()).await);
             }
         };
+        let mut expected = subject.expected.clone();
+        let mut decided = Vec::with_capacity(2);
+        if matches!(change, Change::Revoke) {
+            let (theirs, events) = self.belongings(&subject).await?;
+            expected.extend(theirs);
+            decided.extend(events.into_iter().map(|event| (webhook_of(id), event)));
+        }
+        decided.extend(events.into_iter().map(|event| (id, event)));
+        if decided.is_empty() {
+            return Ok(Attempt::Done(None));
+        }
         let mut details = subject.caller.details();
         details.reason = reason.map(str::to_owned);
         if let Change::Describe { name, profile, .. } = change {
@@ -220,13 +244,11 @@ impl App {
             details.profile.clone_from(profile);
         }
         let along = Along { details, ..Along::default() };
-        let shred = shredded(&events);
-        let stream = StreamId::credential(id);
-        let events = events.into_iter().map(|e| (stream, Event::from(e))).collect();
+        let shred = decided.iter().flat_map(|(_, event)| event.shredded()).copied().collect();
+        let events = decided.into_iter().map(|(id, e)| (StreamId::credential(id), Event::from(e))).collect();
         let mut entropy = self.entropy()?;
         let events = self.encode(&subject.caller, workspace, events, &along, subject.now, &mut entropy)?;
-        let append =
-            Append { expected: subject.expected, claim: None, events, shred, decided_at: subject.now };
+        let append = Append { expected, claim: None, events, shred, decided_at: subject.now };
         match self.commit(place, append, None).await {
             Ok(Some(recording)) => Ok(Attempt::Done(Some(recording.last))),
             Ok(None) => Ok(Attempt::Stale),

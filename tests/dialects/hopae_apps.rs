@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::hopae::{Hopae, refused, refused_for, text};
-use crate::support::{members, send};
+use crate::support::{As, OPERATOR, members, send};
 
 /// The members of an app.
 pub const MEMBERS: [&str; 14] = [
@@ -234,8 +234,20 @@ async fn a_deleted_app_is_gone_with_its_secrets() {
     let path = format!("/apps/{id}");
     hopae.call(Method::POST, &format!("{path}/webhook-config/rotate-secret"), &json!({})).await;
     assert_eq!(hopae.userinfo(&id, &secret).await.status, 200);
-    assert_eq!(hopae.call(Method::DELETE, &path, &json!({})).await.status, 200);
+    let before = hopae.server.events();
+    let deleted = hopae.call(Method::DELETE, &path, &json!({})).await;
+    assert_eq!((deleted.status.as_u16(), deleted.header("rota-position")), (200, &*(before + 1).to_string()));
     assert_eq!(hopae.userinfo(&id, &secret).await.status, 401);
+    // Webhook secret and app end together: nobody ever sees the one without the other.
+    let page = format!("/v1/events?after={}", before - 1);
+    let page = hopae.server.get(&As::Bearer(OPERATOR), &page).await.json();
+    let ends = page["items"].as_array().unwrap();
+    assert_eq!(ends.len(), 2);
+    for end in ends {
+        assert_eq!(end["type"], "rota.credential.revoked.v1");
+        assert_eq!((&end["requestid"], &end["time"]), (&ends[0]["requestid"], &ends[0]["time"]));
+    }
+    assert_ne!(ends[0]["subject"], ends[1]["subject"]);
     let events = hopae.server.events();
     for (method, tail) in [
         (Method::GET, ""),

@@ -175,15 +175,11 @@ pub(super) async fn patch(request: Request, payload: web::Payload) -> HttpRespon
     .await
 }
 
-/// `DELETE /connect/v1/apps/{id}`: the app first, then what belongs to it and is of no use without it.
+/// `DELETE /connect/v1/apps/{id}`
 pub(super) async fn delete(request: Request) -> HttpResponse {
     with_key(request, async |request, asker| {
         let id = app_id(request, asker.workspace)?;
-        let app = request.app();
-        let position = app.change(&asker.caller, id, &Change::Revoke, None).await?;
-        if app.workspace_of(webhook_of(id)).is_ok() {
-            app.change(&asker.caller, webhook_of(id), &Change::Revoke, None).await?;
-        }
+        let position = request.app().change(&asker.caller, id, &Change::Revoke, None).await?;
         Ok(ok(request, position, &json!({ "deleted": true })))
     })
     .await
