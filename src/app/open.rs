@@ -21,7 +21,7 @@ use super::snapshot::Snapshots;
 use super::{App, Failure};
 use crate::log::committer::{Committer, SharedTip, Tip, catch_up};
 use crate::log::memory::MemoryLog;
-use crate::log::sqlite::SqliteLog;
+use crate::log::sqlite::{SqliteLog, beside};
 use crate::log::{EventLog, LogError};
 use crate::sealing::{KeyRing, MasterKey, MasterKeyError, SealError, StoredKeys};
 use crate::views::Views;
@@ -252,7 +252,7 @@ impl App {
             }
             StoreUrl::Sqlite(path) => {
                 let log = Arc::new(SqliteLog::open(path).await?);
-                let views = path.with_extension("views.db");
+                let views = beside(path, "views");
                 (log.clone(), views, Some(Snapshots::beside(path)), Some(log))
             }
         };

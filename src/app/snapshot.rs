@@ -44,7 +44,7 @@ impl Snapshots {
     /// Snapshots beside a database file.
     pub fn beside(database: &Path) -> Self {
         let folder = database.parent().filter(|p| !p.as_os_str().is_empty());
-        let stem = database.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+        let stem = database.file_name().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
         Self {
             folder: folder.unwrap_or(Path::new(".")).to_owned(),
             stem: format!("{stem}.snapshot-"),

@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rota_aggregates::Position;
+use rota_aggregates::record::Record;
+use rota_projections::audit::Facet;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Executor, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, Notify, watch};
 
 use self::project::BATCH;
 pub use self::query::{AuditQuery, ListQuery, Listed};
-use crate::log::sqlite::{VIEWS, begin, migrate};
+use crate::log::sqlite::{VIEWS, begin, migrate, private_file};
 use crate::log::{EventLog, LogError};
 
 /// A reader waits at most so long for the projector.
@@ -52,9 +54,9 @@ impl Views {
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(Duration::from_secs(10))
             .disable_statement_logging();
+        private_file(path)?;
         let mut writer = options
             .clone()
-            .create_if_missing(true)
             .pragma("cache_size", CACHE_PAGES)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
             .connect()
@@ -73,11 +75,33 @@ impl Views {
                 .map_err(LogError::unavailable)?;
         let (projected, _) = watch::channel(Position(position.unwrap_or(0) as u64));
         let views = Self { log, writer: Mutex::new(writer), readers, projected, wanted: Notify::new() };
-        // A ledger that was restored from a backup may be shorter than the views that stood beside it.
-        if views.projected() > views.log.next().await? {
+        if !views.are_of_the_ledger().await? {
+            tracing::warn!(
+                "the views are of another ledger, or of a later state of this one; they are folded anew"
+            );
             views.clear().await?;
         }
         Ok(views)
+    }
+
+    /// Whether the last event that was folded is the one that the ledger has there. A ledger that was restored from
+    /// a backup, or put in another's place, may be shorter than the views that stand beside it, or have another
+    /// history.
+    async fn are_of_the_ledger(&self) -> Result<bool, LogError> {
+        let Some(last) = self.projected().0.checked_sub(1).map(Position) else { return Ok(true) };
+        let stored = self.log.read_at(&[last]).await?;
+        let Some(stored) = stored.first() else { return Ok(false) };
+        let record = Record::decode(&stored.leaf)
+            .map_err(|source| LogError::BadLeaf { position: stored.position, source })?;
+        let here = AuditQuery {
+            // No two requests have one id, so that only this event's row is at its position.
+            facets: vec![Facet::Request(record.context.request)],
+            after: last.0.checked_sub(1).map(Position),
+            before: Some(Position(last.0 + 1)),
+            limit: 1,
+            ..AuditQuery::default()
+        };
+        Ok(!self.audit(&here).await?.is_empty())
     }
 
     /// The next position to fold.

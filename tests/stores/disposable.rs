@@ -21,26 +21,26 @@ use serde_json::Map;
 use tempfile::TempDir;
 use uuid::Uuid;
 
-struct House {
-    folder: TempDir,
+pub struct House {
+    pub folder: TempDir,
     clock: Arc<ManualClock>,
 }
 
 impl House {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_790_000_000_000_000)));
         Self { folder: tempfile::tempdir().unwrap(), clock }
     }
 
-    fn path(&self) -> PathBuf {
+    pub fn path(&self) -> PathBuf {
         self.folder.path().join("rota.db")
     }
 
-    async fn open(&self) -> Opened {
+    pub async fn open(&self) -> Opened {
         self.open_at(&self.path()).await
     }
 
-    async fn open_at(&self, path: &Path) -> Opened {
+    pub async fn open_at(&self, path: &Path) -> Opened {
         let mut options = Options::new(StoreUrl::Sqlite(path.to_owned()), self.clock.clone());
         options.master_key_file = Some(self.folder.path().join("master.key"));
         App::open(options, |_, _| ()).await.unwrap()
@@ -52,7 +52,7 @@ impl House {
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .filter_map(|path| {
-                let number = path.file_name()?.to_str()?.strip_prefix("rota.snapshot-")?.parse().ok()?;
+                let number = path.file_name()?.to_str()?.strip_prefix("rota.db.snapshot-")?.parse().ok()?;
                 Some((number, path))
             })
             .collect();
@@ -61,7 +61,7 @@ impl House {
     }
 }
 
-fn operator() -> Caller {
+pub fn operator() -> Caller {
     let request = RequestId(Uuid::from_u128(77));
     Caller {
         principal: Principal::Operator,
@@ -238,8 +238,8 @@ async fn views_are_disposable() {
     opened.close().await;
 
     // The file may be deleted as well.
-    std::fs::remove_file(house.folder.path().join("rota.views.db")).unwrap();
-    for journal in ["rota.views.db-wal", "rota.views.db-shm"] {
+    std::fs::remove_file(house.folder.path().join("rota.db.views")).unwrap();
+    for journal in ["rota.db.views-wal", "rota.db.views-shm"] {
         let _ = std::fs::remove_file(house.folder.path().join(journal));
     }
     let opened = house.open().await;

@@ -4,4 +4,5 @@
 mod committer;
 mod conformance;
 mod disposable;
+mod files;
 mod sqlite;

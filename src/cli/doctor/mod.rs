@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rota::app::at_rest::AtRest;
 use rota::app::snapshot::Snapshots;
+use rota::log::sqlite::beside;
 use rota::log::sqlite::inspect::{self, Inspection};
 use rota::sealing::MasterKey;
 use rota::telemetry::{self, LogFormat};
@@ -150,7 +151,7 @@ impl Doctor {
         });
         findings.push(clock(seen));
         findings.push(operator_key(self.store.operator_key_path(), seen));
-        findings.push(match inspect::views_position(&path.with_extension("views.db")).await {
+        findings.push(match inspect::views_position(&beside(path, "views")).await {
             Ok(None) => note("views", "not there", "nothing: they are folded at the next start"),
             Ok(Some(at)) if at > seen.next => note(
                 "views",

@@ -27,7 +27,7 @@ pub struct Inspection {
 
 /// Whether a process holds the lock beside a database file.
 pub fn is_locked(path: &Path) -> std::io::Result<bool> {
-    match File::open(path.with_extension("lock")) {
+    match File::open(super::beside(path, "lock")) {
         Ok(file) => match file.try_lock() {
             Ok(()) => Ok(false),
             Err(TryLockError::WouldBlock) => Ok(true),

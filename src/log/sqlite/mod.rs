@@ -65,10 +65,7 @@ pub struct SqliteLog {
 
 /// Holds the lock beside a database file.
 async fn lock(path: &Path) -> Result<File, LogError> {
-    let beside = path.with_extension("lock");
-    let open = File::options().create(true).truncate(false).write(true).open(&beside);
-    let file =
-        open.map_err(|e| LogError::Unavailable(format!("can't open {}: {e}", beside.display()).into()))?;
+    let file = private_file(&beside(path, "lock"))?;
     // A rota that is on its way out still holds it for a moment.
     for _ in 0..LOCK_ATTEMPTS {
         if !matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
@@ -106,10 +103,10 @@ impl SqliteLog {
             make_private_folder(folder)?;
         }
         let lock = lock(path).await?;
+        private_file(path)?;
         let options = options(path);
         let mut writer = options
             .clone()
-            .create_if_missing(true)
             .statement_cache_capacity(64)
             .pragma("secure_delete", "ON")
             .pragma("wal_autocheckpoint", "0")
@@ -235,6 +232,27 @@ async fn checkpoint(
         connection.execute(PASSIVE).await?;
     }
     Ok(())
+}
+
+/// A file that belongs to a database and is named after it, whole, so that no other database of the folder has it.
+pub fn beside(database: &Path, what: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(".");
+    name.push(what);
+    name.into()
+}
+
+/// Opens a file, which is for its owner alone if it is made now. SQLite gives the modes of a database to the files
+/// that it makes beside it.
+pub fn private_file(path: &Path) -> Result<File, LogError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|e| LogError::Unavailable(format!("can't open {}: {e}", path.display()).into()))
 }
 
 /// The folder of the store is for its owner alone.
