@@ -3,10 +3,10 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 
-use super::support::{Server, database, ledger, run, tamper};
+use crate::support::{Process, database, ledger, run, tamper};
 
 /// A server with a workspace, and the workspace's id.
-async fn workspace(folder: &std::path::Path, server: &Server) -> String {
+async fn workspace(folder: &std::path::Path, server: &Process) -> String {
     let key = std::fs::read_to_string(folder.join("rota-data/operator.key")).unwrap();
     let _ = rustls::crypto::ring::default_provider().install_default();
     let request =
@@ -21,7 +21,7 @@ async fn workspace(folder: &std::path::Path, server: &Server) -> String {
 async fn a_credential_is_issued_rotated_expired_and_revoked() {
     let folder = ledger();
     let at = folder.path();
-    let server = Server::serve(at);
+    let server = Process::serve(at);
     let workspace = workspace(at, &server).await;
     let issue =
         ["issue", "--kind", "client", "--name", "billing", "--workspace", &workspace, "--format", "json"];
@@ -62,7 +62,7 @@ async fn a_credential_is_issued_rotated_expired_and_revoked() {
 async fn a_revocation_destroys_the_answers_and_a_kept_one_is_found() {
     let folder = ledger();
     let at = folder.path();
-    let mut server = Server::serve(at);
+    let mut server = Process::serve(at);
     let workspace = workspace(at, &server).await;
     let issue = ["issue", "--kind", "client", "--name", "ci", "--workspace", &workspace, "--format", "json"];
     let id = server.verb(at, &issue).exits(0).json()["credential"]["id"].as_str().unwrap().to_owned();
@@ -83,7 +83,7 @@ async fn a_revocation_destroys_the_answers_and_a_kept_one_is_found() {
 #[test]
 fn a_wrong_key_and_a_server_that_is_not_there_are_told() {
     let folder = ledger();
-    let server = Server::serve(folder.path());
+    let server = Process::serve(folder.path());
     let ran = server.verb_as(folder.path(), "wrong", &["history", "x"]).exits(1);
     assert!(ran.err.contains("ROTA_KEY"), "{}", ran.err);
     let ran = run(folder.path(), &["expire", "x", "--url", "http://127.0.0.1:9", "--key", "k"]).exits(1);
@@ -137,12 +137,12 @@ fn a_rotation_whose_answer_was_lost_is_repeated_under_the_same_key() {
 fn backup_rebuild_and_rewrap_go_through_the_serving_process() {
     let folder = ledger();
     let at = folder.path();
-    let mut server = Server::serve(at);
+    let mut server = Process::serve(at);
     server.verb(at, &["backup", "copy.db"]).exits(0);
     server.verb(at, &["rebuild"]).exits(0);
     let new = at.join("new.key");
     std::fs::write(&new, "AgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAgI=").unwrap();
-    super::support::set_mode(&new, 0o600);
+    crate::support::set_mode(&new, 0o600);
     server.verb(at, &["rewrap", "--new-master-key-file", new.to_str().unwrap()]).exits(0);
     server.verb(at, &["rewrap", "--generate"]).exits(2);
     assert_eq!(server.signal("-TERM"), 0);
@@ -151,5 +151,5 @@ fn backup_rebuild_and_rewrap_go_through_the_serving_process() {
     let file = std::fs::read_to_string(at.join("rota-data/master.key")).unwrap();
     assert!(file.starts_with("AgICAgIC"), "the new key did not take the old one's place");
     assert!(!at.join("rota-data/master.key.previous").exists());
-    assert_eq!(Server::serve(at).signal("-TERM"), 0);
+    assert_eq!(Process::serve(at).signal("-TERM"), 0);
 }

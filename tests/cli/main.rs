@@ -1,7 +1,9 @@
 //! The built program, run as people run it: each test says what would be wrong if it failed.
 
+#[path = "../support/mod.rs"]
+mod support;
+
 mod client;
 mod offline;
 mod serving;
-mod support;
 mod usage;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::support::{Server, database, ledger, run, set_mode, tamper};
+use crate::support::{Process, database, ledger, run, set_mode, tamper};
 
 /// What `rota verify` finds after a change that nobody may make.
 async fn found(sql: &str) -> serde_json::Value {
@@ -74,7 +74,7 @@ fn a_backup_is_restored_and_is_what_it_says() {
     run(at, &["backup", "copies/rota.db"]).exits(1);
     std::fs::create_dir(at.join("copies")).unwrap();
     run(at, &["backup", "copies/rota.db"]).exits(0);
-    assert_eq!(super::support::mode(&at.join("copies/rota.db")), 0o600);
+    assert_eq!(crate::support::mode(&at.join("copies/rota.db")), 0o600);
     let again = run(at, &["backup", "copies/rota.db"]).exits(1);
     assert!(again.err.contains("exists already"), "{}", again.err);
     run(at, &["verify", "--store", "sqlite:copies/rota.db"]).exits(0);
@@ -83,7 +83,7 @@ fn a_backup_is_restored_and_is_what_it_says() {
     std::fs::create_dir(at.join("elsewhere/rota-data")).unwrap();
     std::fs::copy(at.join("copies/rota.db"), at.join("elsewhere/rota-data/rota.db")).unwrap();
     std::fs::copy(at.join("rota-data/master.key"), at.join("elsewhere/rota-data/master.key")).unwrap();
-    let mut server = Server::serve(&at.join("elsewhere"));
+    let mut server = Process::serve(&at.join("elsewhere"));
     assert_eq!(server.signal("-TERM"), 0);
     run(&at.join("elsewhere"), &["verify"]).exits(0);
 }
@@ -101,7 +101,7 @@ fn views_are_folded_anew() {
 }
 
 fn starts(folder: &Path) {
-    assert_eq!(Server::serve(folder).signal("-TERM"), 0);
+    assert_eq!(Process::serve(folder).signal("-TERM"), 0);
 }
 
 /// A new master key could lock its owner out, at any point at which the work is cut short.

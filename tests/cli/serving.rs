@@ -2,13 +2,13 @@
 
 use std::net::TcpListener;
 
-use super::support::{Ran, Server, database, ledger, mode, rota, run, tamper};
+use crate::support::{Process, Ran, database, ledger, mode, rota, run, tamper};
 
 /// The operator's key of a service that was started by a machine would be lost, or lie open.
 #[test]
 fn without_a_terminal_the_operator_key_goes_to_a_private_file() {
     let folder = tempfile::tempdir().unwrap();
-    let mut server = Server::serve(folder.path());
+    let mut server = Process::serve(folder.path());
     assert_eq!(server.lines.len(), 1, "one line: {:?}", server.lines);
     let path = folder.path().join("rota-data/operator.key");
     assert_eq!(mode(&path), 0o600);
@@ -17,7 +17,7 @@ fn without_a_terminal_the_operator_key_goes_to_a_private_file() {
     assert!(key.trim().len() >= 32);
     assert_eq!(server.signal("-TERM"), 0);
     // And again: the same key goes on being accepted, and no other one is made.
-    let mut server = Server::serve(folder.path());
+    let mut server = Process::serve(folder.path());
     assert_eq!(std::fs::read_to_string(&path).unwrap(), key);
     server.verb(folder.path(), &["rebuild"]).exits(0);
     assert_eq!(server.signal("-INT"), 0);
@@ -27,7 +27,7 @@ fn without_a_terminal_the_operator_key_goes_to_a_private_file() {
 #[test]
 fn a_second_process_on_the_same_ledger_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let _server = Server::serve(folder.path());
+    let _server = Process::serve(folder.path());
     for arguments in [
         &["serve", "--listen", "127.0.0.1:0"][..],
         &["verify"],
@@ -103,7 +103,7 @@ fn quickstart_takes_a_free_port_when_its_own_is_taken_and_stops_on_a_signal() {
     let _taken = TcpListener::bind("127.0.0.1:8700");
     let mut command = rota(folder.path());
     command.arg("quickstart");
-    let mut server = Server::start(command);
+    let mut server = Process::start(command);
     assert!(server.lines.iter().any(|line| line.starts_with("Port 8700 is taken")), "{:?}", server.lines);
     assert!(!server.url.ends_with(":8700"));
     assert_eq!(server.signal("-TERM"), 0);

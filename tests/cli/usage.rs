@@ -1,6 +1,6 @@
 //! Help and wrong usage.
 
-use super::support::{rota, run};
+use crate::support::{rota, run};
 
 const VERBS: [&str; 12] = [
     "serve",
@@ -63,7 +63,7 @@ fn a_short_operator_key_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = rota(folder.path());
     command.args(["serve", "--listen", "127.0.0.1:0"]).env("ROTA_OPERATOR_KEY", "too-short");
-    let ran: super::support::Ran = command.output().unwrap().into();
+    let ran: crate::support::Ran = command.output().unwrap().into();
     let ran = ran.exits(2);
     assert!(ran.err.contains("at least 32 characters"), "{}", ran.err);
     assert!(!ran.err.contains("too-short"), "the key is in the message");
@@ -75,7 +75,7 @@ fn a_master_key_that_is_none_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = rota(folder.path());
     command.args(["serve", "--listen", "127.0.0.1:0"]).env("ROTA_MASTER_KEY", "c2hvcnQ=");
-    let ran: super::support::Ran = command.output().unwrap().into();
+    let ran: crate::support::Ran = command.output().unwrap().into();
     let ran = ran.exits(1);
     assert!(ran.err.contains("ROTA_MASTER_KEY") && ran.err.contains("32 bytes"), "{}", ran.err);
     assert!(!folder.path().join("rota-data").exists());

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::hopae::{Hopae, refused, refused_for, text};
-use crate::support::{As, Home, members, raw, send};
+use crate::support::{As, Home, members, send};
 
 const ROUTES: [(&str, &str); 17] = [
     ("POST", "/apps"),
@@ -213,7 +213,7 @@ async fn nothing_that_is_sent_ends_up_in_a_header_of_its_own() {
              Authorization: Bearer {}\r\nContent-Length: 0\r\nIdempotency-Key: {key}\r\n\r\n",
             hopae.key
         );
-        let answer = raw(&hopae.server, request.as_bytes()).await;
+        let answer = hopae.server.raw(request.as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
         assert!(!answer.to_ascii_lowercase().contains("x-injected"), "{answer}");
     }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::service::Service;
+use crate::support::Service;
 
 /// If this fails, whoever steals an old secret can lock its owner out.
 #[tokio::test(flavor = "multi_thread")]
@@ -16,7 +16,7 @@ async fn a_retiring_secret_never_mints_its_successor() {
     // While it is current it may rotate itself.
     let rotated =
         itself.post(&format!("{path}/rotate"), json!({ "gracePeriodSeconds": 600 })).await.expect(200);
-    let new = crate::client::pair(&rotated.json()["secrets"]).1;
+    let new = crate::support::pair(&rotated.json()["secrets"]).1;
 
     itself.get(&path).await.expect(200);
     for route in ["rotate", "rotations"] {

@@ -3,8 +3,7 @@
 
 use serde_json::json;
 
-use crate::client::pair;
-use crate::service::Service;
+use crate::support::{Service, pair};
 
 /// If this fails, secrets pile up that nobody thinks of any more.
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
-use crate::service::Service;
+use crate::support::Service;
 
 /// If this fails, a secret that somebody was told is dead lets others in.
 #[tokio::test(flavor = "multi_thread")]

@@ -10,9 +10,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::client::{Caller, pair, text};
-use crate::process::{OPERATOR, Process, free_port};
-use crate::service::Service;
+use crate::support::{Caller, OPERATOR, Process, Service, free_port, pair, text};
 
 const ROUNDS: u64 = 200;
 const SEED: u64 = 20_270_101;
@@ -47,7 +45,7 @@ fn next_random(state: &mut u64) -> u64 {
 async fn exactly_once_under_kill_9() {
     let folder = tempfile::tempdir().unwrap();
     let listen = format!("127.0.0.1:{}", free_port());
-    let mut process = Process::start(folder.path(), &listen);
+    let mut process = Process::serve_at(folder.path(), &listen);
     let operator = Caller::bearer(&process.url, OPERATOR);
     let workspace = operator.open_workspace("kill").await;
     let mut ids = Vec::new();
@@ -87,7 +85,7 @@ async fn exactly_once_under_kill_9() {
         let listen = listen.clone();
         process = tokio::task::spawn_blocking(move || {
             drop(process.kill());
-            Process::start(&folder, &listen)
+            Process::serve_at(&folder, &listen)
         })
         .await
         .unwrap();

@@ -1,11 +1,7 @@
 //! What must always hold: one file per rule, with its name.
 
-#[path = "../support/client.rs"]
-mod client;
-#[path = "../support/process.rs"]
-mod process;
-#[path = "../support/service.rs"]
-mod service;
+#[path = "../support/mod.rs"]
+mod support;
 
 mod a_retiring_secret_never_mints_its_successor;
 mod at_most_two_live_versions;

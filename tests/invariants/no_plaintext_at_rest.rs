@@ -4,8 +4,7 @@ use base64::Engine;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::client::{Caller, pair, text};
-use crate::process::{OPERATOR, Process, files};
+use crate::support::{Caller, OPERATOR, Process, files, pair, text};
 
 /// The forms in which a secret could lie about.
 fn forms(secret: &str) -> Vec<Vec<u8>> {
@@ -29,7 +28,7 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_plaintext_at_rest() {
     let folder = tempfile::tempdir().unwrap();
-    let process = Process::start(folder.path(), "127.0.0.1:0");
+    let process = Process::serve_at(folder.path(), "127.0.0.1:0");
     let operator = Caller::bearer(&process.url, OPERATOR);
     let mut secrets = vec![OPERATOR.to_owned()];
     let workspace = operator.open_workspace("secrets").await;

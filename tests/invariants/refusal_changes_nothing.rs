@@ -3,7 +3,7 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::service::Service;
+use crate::support::Service;
 
 /// A request that is refused, and how.
 struct Case {

@@ -6,8 +6,7 @@ use std::time::Duration;
 use rota_aggregates::Timestamp;
 use serde_json::json;
 
-use crate::client::text;
-use crate::service::Service;
+use crate::support::{Service, text};
 
 const EXPIRED: &str = "rota.credential.old-secret-expired.v1";
 
@@ -83,7 +82,7 @@ async fn a_prepared_rotation_ends_at_its_deadline() {
     let prepared = operator.post(&path, json!({ "deadlineSeconds": 600 })).await.expect(200).json();
     let deadline: Timestamp = text(&prepared["deadline"]).parse().unwrap();
     service.clock.set(deadline);
-    assert!(!operator.verifies(&public, &crate::client::pair(&prepared["secrets"]).1).await);
+    assert!(!operator.verifies(&public, &crate::support::pair(&prepared["secrets"]).1).await);
     assert!(operator.verifies(&public, &old).await);
     let cancelled = "rota.credential.rotation-cancelled.v1";
     Service::until(|| async { operator.history(&id).await.iter().any(|t| t == cancelled) }).await;

@@ -3,7 +3,7 @@
 use rota_aggregates::Position;
 use serde_json::json;
 
-use crate::service::Service;
+use crate::support::Service;
 
 fn bytes(tip: &rota::log::committer::Tip) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -47,7 +47,7 @@ async fn views_are_disposable() {
     // And with the files gone: views, snapshots.
     service
         .restart(|service| {
-            for file in std::fs::read_dir(service.folder.path()).unwrap().flatten() {
+            for file in std::fs::read_dir(service.home.folder.path()).unwrap().flatten() {
                 let name = file.file_name().into_string().unwrap();
                 if name.contains("views") || name.contains("snapshot") {
                     std::fs::remove_file(file.path()).unwrap();

@@ -6,8 +6,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 use sqlx::{ConnectOptions, Connection};
 
-use crate::client::{Caller, text};
-use crate::service::Service;
+use crate::support::{Caller, Service, text};
 
 /// Each event's leaf, and whether anything of its details is there.
 async fn stored(database: &Path) -> Vec<(Vec<u8>, bool)> {

@@ -3,10 +3,10 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::service::Service;
+use crate::support::Service;
 
 /// What an answer says, without what is different in every answer.
-fn essence(reply: &crate::client::Reply) -> (u16, Value) {
+fn essence(reply: &crate::support::Reply) -> (u16, Value) {
     let mut body = reply.json();
     if let Some(members) = body.as_object_mut() {
         members.remove("requestId");

@@ -1,6 +1,6 @@
 //! Callers: JSON in, status and JSON out.
 
-use reqwest::{Client, Method, StatusCode};
+use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 
 /// An answer.
@@ -17,6 +17,11 @@ impl Reply {
         serde_json::from_str(&self.text).unwrap_or(Value::Null)
     }
 
+    /// A header; empty if it is not there.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
+    }
+
     /// The stable code of a problem.
     pub fn code(&self) -> String {
         self.json()["code"].as_str().unwrap_or_default().to_owned()
@@ -30,6 +35,14 @@ impl Reply {
     }
 }
 
+/// Who asks.
+#[derive(Clone)]
+pub enum As<'a> {
+    Nobody,
+    Bearer(&'a str),
+    Basic(&'a str, &'a str),
+}
+
 /// Somebody who asks.
 #[derive(Clone)]
 pub struct Caller {
@@ -39,21 +52,47 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Somebody who shows nothing.
+    pub fn nobody(url: &str) -> Self {
+        Self { http: client(), url: url.to_owned(), authorization: None }
+    }
+
     /// Somebody with a bearer token.
     pub fn bearer(url: &str, token: &str) -> Self {
-        Self { http: client(), url: url.to_owned(), authorization: Some(format!("Bearer {token}")) }
+        Self::nobody(url).with_bearer(token)
     }
 
     /// The same connections with another token.
     pub fn with_bearer(&self, token: &str) -> Self {
-        Self { authorization: Some(format!("Bearer {token}")), ..self.clone() }
+        self.with(&As::Bearer(token))
     }
 
     /// The same connections with HTTP Basic.
     pub fn with_basic(&self, id: &str, secret: &str) -> Self {
+        self.with(&As::Basic(id, secret))
+    }
+
+    /// The same connections with another authority.
+    pub fn with(&self, who: &As<'_>) -> Self {
         use base64::Engine;
-        let pair = base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"));
-        Self { authorization: Some(format!("Basic {pair}")), ..self.clone() }
+        let authorization = match who {
+            As::Nobody => None,
+            As::Bearer(token) => Some(format!("Bearer {token}")),
+            As::Basic(id, secret) => {
+                let pair = base64::engine::general_purpose::STANDARD.encode(format!("{id}:{secret}"));
+                Some(format!("Basic {pair}"))
+            }
+        };
+        Self { authorization, ..self.clone() }
+    }
+
+    /// A request to be added to.
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.url));
+        match &self.authorization {
+            Some(authorization) => request.header("authorization", authorization),
+            None => request,
+        }
     }
 
     /// Sends a request; the error says that no answer came.
@@ -64,19 +103,14 @@ impl Caller {
         headers: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Result<Reply, reqwest::Error> {
-        let mut request = self.http.request(method, format!("{}{path}", self.url));
-        if let Some(authorization) = &self.authorization {
-            request = request.header("authorization", authorization);
-        }
+        let mut request = self.request(method, path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
-        let response = request.send().await?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Reply { status, headers, text: response.text().await? })
+        try_send(request).await
     }
 
     pub async fn get(&self, path: &str) -> Reply {
@@ -148,6 +182,22 @@ impl Caller {
             }
         }
     }
+}
+
+/// Sends a request and reads the whole answer.
+pub async fn send(request: RequestBuilder) -> Reply {
+    try_send(request).await.unwrap()
+}
+
+async fn try_send(request: RequestBuilder) -> Result<Reply, reqwest::Error> {
+    let response = request.send().await?;
+    let (status, headers) = (response.status(), response.headers().clone());
+    Ok(Reply { status, headers, text: response.text().await? })
+}
+
+/// The names of an object's members, in order.
+pub fn members(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
 /// A JSON string.

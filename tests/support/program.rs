@@ -1,13 +1,13 @@
-//! Runs the program and looks at what it leaves behind.
+//! The built program as a process of its own: run to its end, or serving until it is stopped or killed.
 
 use std::io::{BufRead, BufReader, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection};
-use tempfile::TempDir;
+use super::OPERATOR;
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -57,49 +57,86 @@ pub fn run(folder: &Path, arguments: &[&str]) -> Ran {
     rota(folder).args(arguments).output().unwrap().into()
 }
 
-/// A server that ends with the test.
-pub struct Server {
+/// A program that serves. It ends with the test.
+pub struct Process {
     child: Child,
+    /// Where it serves.
     pub url: String,
+    /// What it printed until it served.
     pub lines: Vec<String>,
-    out: BufReader<std::process::ChildStdout>,
+    output: Arc<Mutex<Vec<u8>>>,
+    readers: Vec<JoinHandle<()>>,
 }
 
-impl Server {
+fn collect(mut from: impl Read + Send + 'static, into: Arc<Mutex<Vec<u8>>>) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        let mut buffer = [0u8; 4_096];
+        while let Ok(count) = from.read(&mut buffer) {
+            if count == 0 {
+                break;
+            }
+            into.lock().unwrap().extend_from_slice(&buffer[..count]);
+        }
+    })
+}
+
+impl Process {
     /// Starts a command that serves, and waits until it says so.
     pub fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        let out = BufReader::new(child.stdout.take().unwrap());
-        let mut server = Self { child, url: String::new(), lines: Vec::new(), out };
-        while server.url.is_empty() {
+        let output = Arc::default();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let readers = vec![collect(child.stderr.take().unwrap(), Arc::clone(&output))];
+        let mut process = Self { child, url: String::new(), lines: Vec::new(), output, readers };
+        while process.url.is_empty() {
             let mut line = String::new();
-            if server.out.read_line(&mut line).unwrap() == 0 {
-                let mut said = String::new();
-                server.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-                panic!("it never served: {:?} {said}", server.lines);
+            if stdout.read_line(&mut line).unwrap_or(0) == 0 {
+                let lines = std::mem::take(&mut process.lines);
+                panic!("it never served: {lines:?} {}", String::from_utf8_lossy(&process.end()));
             }
+            process.output.lock().unwrap().extend_from_slice(line.as_bytes());
             let line = line.trim_end().to_owned();
             if let Some(url) = line.strip_prefix("rota is serving on ") {
-                url.clone_into(&mut server.url);
+                url.clone_into(&mut process.url);
             }
-            server.lines.push(line);
+            process.lines.push(line);
         }
-        server
+        process.readers.push(collect(stdout, Arc::clone(&process.output)));
+        process
     }
 
-    /// `rota serve` on a free port.
+    /// `rota serve` in a folder, as somebody starts it for the first time.
     pub fn serve(folder: &Path) -> Self {
         let mut command = rota(folder);
         command.args(["serve", "--listen", "127.0.0.1:0"]);
         Self::start(command)
     }
 
+    /// `rota serve` on `folder/rota.db` with the operator key of tests, saying all that it can.
+    pub fn serve_at(folder: &Path, listen: &str) -> Self {
+        let mut command = rota(folder);
+        command.args(["serve", "--listen", listen, "--store"]);
+        command.arg(format!("sqlite:{}", folder.join("rota.db").display()));
+        command.env("ROTA_OPERATOR_KEY", OPERATOR).env("RUST_LOG", "debug");
+        Self::start(command)
+    }
+
+    /// Kills it as a power cut would: no signal that it could handle. What it said.
+    pub fn kill(mut self) -> Vec<u8> {
+        self.child.kill().unwrap();
+        self.end()
+    }
+
+    /// Asks it to stop, and waits until it has. What it said.
+    pub fn stop(mut self) -> Vec<u8> {
+        assert_eq!(self.signal("-TERM"), 0, "it stops cleanly");
+        self.end()
+    }
+
     /// Sends a signal and waits for the end. The exit code.
     pub fn signal(&mut self, name: &str) -> i32 {
         let pid = self.child.id().to_string();
         assert!(Command::new("kill").args([name, &pid]).status().unwrap().success());
-        // A pipe that nobody reads could keep it from ending.
-        std::io::copy(&mut self.out, &mut std::io::sink()).unwrap();
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -108,6 +145,14 @@ impl Server {
             assert!(started.elapsed() < PATIENCE, "it does not stop");
             std::thread::yield_now();
         }
+    }
+
+    fn end(&mut self) -> Vec<u8> {
+        let _ = self.child.wait();
+        for reader in self.readers.drain(..) {
+            reader.join().unwrap();
+        }
+        self.output.lock().unwrap().clone()
     }
 
     /// A client verb, as the operator.
@@ -121,51 +166,14 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// A folder with a ledger in `rota-data` that has been used and is not served.
-pub fn ledger() -> TempDir {
-    static MADE: OnceLock<TempDir> = OnceLock::new();
-    let made = MADE.get_or_init(|| {
-        let folder = tempfile::tempdir().unwrap();
-        run(folder.path(), &["quickstart", "--once", "--listen", "127.0.0.1:0"]).exits(0);
-        folder
-    });
-    let folder = tempfile::tempdir().unwrap();
-    let copied = Command::new("cp").arg("-a").arg(made.path().join("rota-data")).arg(folder.path()).status();
-    assert!(copied.unwrap().success());
-    folder
-}
-
-/// The database of a folder that [`ledger`] gave.
-pub fn database(folder: &Path) -> PathBuf {
-    folder.join("rota-data/rota.db")
-}
-
-/// Does to a database what nobody may.
-pub async fn tamper(path: &Path, sql: &str) {
-    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path);
-    let mut connection: SqliteConnection = options.connect().await.unwrap();
-    connection
-        .execute("DROP TRIGGER events_are_never_changed; DROP TRIGGER events_are_never_deleted")
-        .await
-        .unwrap();
-    connection.execute(sql).await.unwrap();
-    connection.close().await.unwrap();
-}
-
-/// Permission bits.
-pub fn mode(path: &Path) -> u32 {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-}
-
-pub fn set_mode(path: &Path, mode: u32) {
-    use std::os::unix::fs::PermissionsExt;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+/// A port that is free now, for a server that must come back to the same one.
+pub fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
