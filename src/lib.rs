@@ -5,5 +5,6 @@ pub mod http;
 pub mod ledger;
 pub mod log;
 pub mod sealing;
+pub mod signing;
 pub mod telemetry;
 pub mod views;

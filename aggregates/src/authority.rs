@@ -6,7 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-use crate::ids::CredentialId;
+use crate::ids::{CredentialId, Hash};
+use crate::time::Timestamp;
 
 /// What a key or credential may do in its workspace. `admin` may do everything in it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize, JsonSchema)]
@@ -164,6 +165,15 @@ pub enum ProofKind {
     Schedule,
 }
 
+/// The signed request that proved a change: it opens nothing a second time.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize, JsonSchema)]
+pub struct SignedRequest {
+    /// When it was signed, by its signer's clock.
+    pub at: Timestamp,
+    /// HMAC of the signed payload under a key of the deployment's.
+    pub payload: Hash,
+}
+
 /// The proof of authority under which a command is given, with the secret version that made it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -179,19 +189,27 @@ pub struct Proof {
     /// Whether that version was in its grace period.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retiring: bool,
+    /// For a signature: which request it signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedRequest>,
 }
 
 impl Proof {
     /// The operator key.
     pub const OPERATOR: Self =
-        Self { kind: ProofKind::OperatorKey, credential: None, version: None, retiring: false };
+        Self { kind: ProofKind::OperatorKey, credential: None, version: None, retiring: false, signed: None };
     /// The scheduler's own.
     pub const SCHEDULE: Self =
-        Self { kind: ProofKind::Schedule, credential: None, version: None, retiring: false };
+        Self { kind: ProofKind::Schedule, credential: None, version: None, retiring: false, signed: None };
 
     /// A proof made with a version of a credential's secret.
     pub fn of(kind: ProofKind, credential: CredentialId, version: u32, retiring: bool) -> Self {
-        Self { kind, credential: Some(credential), version: Some(version), retiring }
+        Self { kind, credential: Some(credential), version: Some(version), retiring, signed: None }
+    }
+
+    /// The signed request that must not open anything again, with whose it is.
+    pub fn once(&self) -> Option<(CredentialId, SignedRequest)> {
+        self.credential.zip(self.signed)
     }
 
     /// The version that proved it, where `credential` itself is the one who proved it.

@@ -188,7 +188,7 @@ impl CredentialView {
 
     fn replace(&mut self, replaced: Option<&Replaced>, at: Timestamp) {
         self.rotated_at = at;
-        let Some(Replaced { version, expires_at }) = replaced else { return };
+        let Some(Replaced { version, expires_at, .. }) = replaced else { return };
         let Some(version) = self.version(*version) else { return };
         match expires_at {
             Some(end) => {
@@ -267,6 +267,8 @@ impl CredentialView {
                 self.revoked_at = Some(e.at);
                 self.updated_at = e.at;
             }
+            // No version's standing follows from it.
+            CredentialEvent::ReplayEnded(_) => {}
             CredentialEvent::CredentialDescribed(e) => {
                 if let Some(details) = details {
                     if e.changed.iter().any(|field| field == "name") {

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rota_aggregates::authority::Roles;
 use rota_aggregates::credential::{
-    Credential, CredentialEvent, Kind, Prepared, Retiring, SealedParts, Status,
+    Credential, CredentialEvent, Kind, Prepared, ReplayOnly, Retiring, SealedParts, Status,
 };
 use rota_aggregates::observation::SealedPart;
 use rota_aggregates::secret::Mode;
@@ -23,7 +23,7 @@ use rota_aggregates::{
 
 use crate::Fact;
 use crate::public_id::PublicId;
-use crate::slab::{HAS_PREPARED, HAS_RETIRING, PROD_MODE, Slab, Slot, TEST_MODE};
+use crate::slab::{HAS_PREPARED, HAS_REPLAY, HAS_RETIRING, PROD_MODE, Slab, Slot, TEST_MODE};
 
 /// A version beside the active one: its digest, and the first instant at which it is refused.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,6 +41,8 @@ pub enum Due {
     Expiry,
     /// The prepared version was not committed in time.
     Deadline,
+    /// The time in which a replaced version may fetch an answer is over.
+    Replay,
 }
 
 /// A credential as authentication and decisions see it.
@@ -70,6 +72,8 @@ pub enum Standing {
     },
     /// It waits to be committed: this use commits it.
     Prepared,
+    /// It was replaced, and may fetch the answer to that and nothing else.
+    ReplayOnly,
 }
 
 /// The digests under which a secret may be accepted at an instant. Compare all of them in constant time.
@@ -81,6 +85,18 @@ pub struct Candidates {
     pub slot: u32,
     /// Digest, version and standing of each live version; unused places hold `None`.
     pub digests: [Option<([u8; 32], u32, Standing)>; 3],
+}
+
+/// Where the sealed secrets are under which a signature may be accepted at an instant, newest first. Compare all of
+/// them in constant time.
+#[derive(Clone, Copy, Debug)]
+pub struct Signers {
+    /// The credential.
+    pub credential: CredentialId,
+    /// Its place in the slab, for noting the use.
+    pub slot: u32,
+    /// The event that brought it, version and standing of each; unused places hold `None`.
+    pub versions: [Option<(Position, u32, Standing)>; 4],
 }
 
 /// Times of the first and last use of an active secret, in seconds since 1970.
@@ -104,7 +120,9 @@ pub struct Live {
     prepared: HashMap<u32, Beside>,
     /// Where the sealed secret of each live version of a recoverable kind is.
     sealed: HashMap<u32, Vec<(u32, Position)>>,
-    due: BTreeMap<(Timestamp, u32), Due>,
+    /// Replaced versions that may fetch an answer.
+    replay_only: HashMap<u32, ReplayOnly>,
+    due: BTreeSet<(Timestamp, u32, Due)>,
     workspaces: Vec<(WorkspaceId, Workspace, Sequence)>,
     workspace_index: HashMap<WorkspaceId, u32>,
     /// Live credentials by workspace and kind.
@@ -225,6 +243,7 @@ impl Live {
         let active_digest = self.slab.get(index).digest;
         let active_before = state.active;
         state.evolve(event);
+        self.set_replay_only(index, state.replay_only);
         match event {
             CredentialEvent::SecretRotated(e) => {
                 self.replace_active(index, e.secret.version, digest, e.at);
@@ -289,25 +308,37 @@ impl Live {
 
     fn set_retiring(&mut self, index: u32, retiring: Option<Retiring>, digest: [u8; 32]) {
         if let Some(before) = self.retiring.remove(&index) {
-            self.due.remove(&(before.until, index));
+            self.due.remove(&(before.until, index, Due::Expiry));
         }
         self.slab.get_mut(index).flags &= !HAS_RETIRING;
         if let Some(Retiring { version, expires_at }) = retiring {
             self.slab.get_mut(index).flags |= HAS_RETIRING;
             self.retiring.insert(index, Beside { version, until: expires_at, digest, grace_seconds: 0 });
-            self.due.insert((expires_at, index), Due::Expiry);
+            self.due.insert((expires_at, index, Due::Expiry));
         }
     }
 
     fn set_prepared(&mut self, index: u32, prepared: Option<Prepared>, digest: [u8; 32]) {
         if let Some(before) = self.prepared.remove(&index) {
-            self.due.remove(&(before.until, index));
+            self.due.remove(&(before.until, index, Due::Deadline));
         }
         self.slab.get_mut(index).flags &= !HAS_PREPARED;
         if let Some(Prepared { version, deadline, grace_seconds }) = prepared {
             self.slab.get_mut(index).flags |= HAS_PREPARED;
             self.prepared.insert(index, Beside { version, until: deadline, digest, grace_seconds });
-            self.due.insert((deadline, index), Due::Deadline);
+            self.due.insert((deadline, index, Due::Deadline));
+        }
+    }
+
+    fn set_replay_only(&mut self, index: u32, replay_only: Option<ReplayOnly>) {
+        if let Some(before) = self.replay_only.remove(&index) {
+            self.due.remove(&(before.until, index, Due::Replay));
+        }
+        self.slab.get_mut(index).flags &= !HAS_REPLAY;
+        if let Some(replay_only) = replay_only {
+            self.slab.get_mut(index).flags |= HAS_REPLAY;
+            self.replay_only.insert(index, replay_only);
+            self.due.insert((replay_only.until, index, Due::Replay));
         }
     }
 
@@ -328,7 +359,12 @@ impl Live {
                 deadline: p.until,
                 grace_seconds: p.grace_seconds,
             }),
+            replay_only: self.replay_only_of(slot, index).copied(),
         }
+    }
+
+    fn replay_only_of(&self, slot: &Slot, index: u32) -> Option<&ReplayOnly> {
+        if slot.flags & HAS_REPLAY == 0 { None } else { self.replay_only.get(&index) }
     }
 
     fn retiring_of(&self, slot: &Slot, index: u32) -> Option<&Beside> {
@@ -386,6 +422,39 @@ impl Live {
         })
     }
 
+    /// The sealed secrets under which a signature by this identifier may be accepted at `now`.
+    pub fn signers(&self, id: &PublicId, now: Timestamp) -> Option<Signers> {
+        let index = self.slab.find_public(id)?;
+        let state = self.state(index);
+        let sealed = self.sealed.get(&index);
+        let at = |version: u32, standing: Standing| {
+            let (_, position) = sealed?.iter().find(|(v, _)| *v == version)?;
+            Some((*position, version, standing))
+        };
+        let retiring = state.retiring_at(now);
+        // While it retires it may do what a retiring secret may, and that includes this.
+        let replay =
+            state.replay_only_at(now).filter(|r| retiring.is_none_or(|old| old.version != r.version));
+        let versions = [
+            state.prepared_at(now).and_then(|p| at(p.version, Standing::Prepared)),
+            state.active.and_then(|version| at(version, Standing::Active)),
+            retiring.and_then(|r| at(r.version, Standing::Retiring { expires_at: r.expires_at })),
+            replay.and_then(|r| at(r.version, Standing::ReplayOnly)),
+        ];
+        let alive = state.status == Status::Active;
+        Some(Signers {
+            credential: state.id,
+            slot: index,
+            versions: if alive { versions } else { [None; 4] },
+        })
+    }
+
+    /// Whether the sealed secret that the event at `position` brought is kept.
+    pub fn is_sealed(&self, id: CredentialId, position: Position) -> bool {
+        let sealed = self.slab.find(id).and_then(|index| self.sealed.get(&index));
+        sealed.is_some_and(|sealed| sealed.iter().any(|(_, at)| *at == position))
+    }
+
     /// The credential in a place that [`Live::candidates`] gave.
     pub fn at(&self, slot: u32) -> LiveCredential {
         self.live_credential(slot)
@@ -425,13 +494,13 @@ impl Live {
 
     /// What is due at `now`, oldest first, at most `limit`.
     pub fn due(&self, now: Timestamp, limit: usize) -> Vec<(CredentialId, Due)> {
-        let due = self.due.iter().take_while(|((at, _), _)| *at <= now);
-        due.take(limit).map(|((_, index), due)| (CredentialId(self.slab.get(*index).id), *due)).collect()
+        let due = self.due.iter().take_while(|(at, ..)| *at <= now);
+        due.take(limit).map(|(_, index, due)| (CredentialId(self.slab.get(*index).id), *due)).collect()
     }
 
     /// When the next thing falls due.
     pub fn next_due(&self) -> Option<Timestamp> {
-        self.due.first_key_value().map(|((at, _), _)| *at)
+        self.due.first().map(|(at, ..)| *at)
     }
 
     /// Notes that the secret in `slot` was used, if `version` is the active one still. Whether that is worth writing

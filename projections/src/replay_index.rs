@@ -1,11 +1,16 @@
-//! Which idempotency keys were used in the last 24 hours, and for what.
+//! Which idempotency keys were used in the last 24 hours, and for what; and which signed requests have made a
+//! change.
 //!
 //! A claim is durable inside its event; this is only the index over them, and everything in it follows from
 //! the feed. A key is spent for [`CLAIM_SECONDS`] after its event; then its answer is to be destroyed, and
 //! the key may be used afresh.
+//!
+//! A signed request is in the proof of the events that it led to. It is remembered for as long as its own time
+//! would let it in again: [`SIGNED_SECONDS`] after it was signed.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use rota_aggregates::authority::SignedRequest;
 use rota_aggregates::observation::{ObservationEvent, SealedPart};
 use rota_aggregates::record::Claim;
 use rota_aggregates::{CredentialId, Event, Position, Timestamp};
@@ -14,6 +19,9 @@ use crate::Fact;
 
 /// How long a key stays spent and its answer readable: 24 hours.
 pub const CLAIM_SECONDS: u64 = 86_400;
+
+/// How far the time of a signed request may be from the ledger's, either way: 5 minutes.
+pub const SIGNED_SECONDS: u64 = 300;
 
 /// A used key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +59,8 @@ pub struct ReplayIndex {
     by_credential: HashMap<CredentialId, Vec<Position>>,
     /// Claims in the order in which they end.
     ending: BTreeMap<Position, [u8; 16]>,
+    /// Signed requests that have made a change, in the order in which they were signed.
+    signed: BTreeSet<(Timestamp, CredentialId, [u8; 16])>,
 }
 
 impl ReplayIndex {
@@ -65,6 +75,7 @@ impl ReplayIndex {
             self.forget_answer(part.position);
         }
         self.note_version(fact);
+        self.note_signed(fact);
         let Some(claim) = fact.claim else { return };
         let key = half(&claim.key.0);
         let expires_at = fact.time.plus_seconds(CLAIM_SECONDS);
@@ -94,6 +105,22 @@ impl ReplayIndex {
     /// The use of a key, unless it may be used afresh at `now`.
     pub fn find(&self, claim: &Claim, now: Timestamp) -> Option<Claimed> {
         self.claims.get(&half(&claim.key.0)).filter(|claimed| now < claimed.expires_at).copied()
+    }
+
+    /// Whether a signed request may not make a change at `now`: because it has made one, or because it is so old
+    /// that this is forgotten.
+    pub fn is_spent(&self, by: CredentialId, request: &SignedRequest, now: Timestamp) -> bool {
+        request.at.plus_seconds(SIGNED_SECONDS) < now
+            || self.signed.contains(&(request.at, by, half(&request.payload.0)))
+    }
+
+    fn note_signed(&mut self, fact: &Fact<'_>) {
+        if let Some((by, request)) = fact.context.proof.once() {
+            self.signed.insert((request.at, by, half(&request.payload.0)));
+        }
+        while self.signed.first().is_some_and(|(at, ..)| at.plus_seconds(SIGNED_SECONDS) < fact.time) {
+            self.signed.pop_first();
+        }
     }
 
     /// The answers that are kept for a credential, by the version whose secret is in them.
@@ -177,6 +204,12 @@ impl ReplayIndex {
             out.extend_from_slice(kept.credential.unwrap_or_default().0.as_bytes());
             out.extend_from_slice(&kept.version.to_le_bytes());
         }
+        out.extend_from_slice(&(self.signed.len() as u64).to_le_bytes());
+        for (at, by, payload) in &self.signed {
+            out.extend_from_slice(&at.micros().to_le_bytes());
+            out.extend_from_slice(by.0.as_bytes());
+            out.extend_from_slice(payload);
+        }
     }
 
     /// Reads what [`ReplayIndex::encode`] wrote; `None` if the bytes end early.
@@ -201,6 +234,11 @@ impl ReplayIndex {
             if known {
                 index.by_credential.entry(id).or_default().push(position);
             }
+        }
+        for _ in 0..input.u64()? {
+            let at = Timestamp::from_micros(input.i64()?);
+            let by = CredentialId(uuid::Uuid::from_bytes(input.array()?));
+            index.signed.insert((at, by, input.array()?));
         }
         Some(index)
     }

@@ -45,6 +45,7 @@ pub(crate) const TEST_MODE: u8 = 1;
 pub(crate) const PROD_MODE: u8 = 2;
 pub(crate) const HAS_RETIRING: u8 = 4;
 pub(crate) const HAS_PREPARED: u8 = 8;
+pub(crate) const HAS_REPLAY: u8 = 16;
 
 impl Slot {
     pub(crate) fn public_id(&self) -> PublicId {

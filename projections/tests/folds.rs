@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
-use rota_aggregates::authority::{Actor, Dialect, Proof, ProofKind, Role};
+use rota_aggregates::authority::{Actor, Dialect, Proof, ProofKind, Role, SignedRequest};
 use rota_aggregates::credential::{
     CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand, DescribeCredential, EndCause,
     ExpireOldSecret, IssueCredential, Kind, PrepareRotation, RevokeCredential, RevokeSecret, RotateSecret,
@@ -94,6 +94,14 @@ impl Writer {
         };
         // An answer goes along with most named requests, and not with all.
         let answer = claim.filter(|c| !c.key.0[0].is_multiple_of(4)).map(|c| c.fingerprint);
+        // Every other event is what a signed request led to.
+        let signed = SignedRequest { at: self.now, payload: Hash([position.0 as u8; 32]) };
+        let proof = Proof::of(ProofKind::Signature, CredentialId(stream.id), 1, false);
+        let proof = if position.0.is_multiple_of(2) {
+            Proof { signed: Some(signed), ..proof }
+        } else {
+            Proof::OPERATOR
+        };
         let record = Record {
             time: self.now,
             sequence: Sequence(*sequence),
@@ -103,7 +111,7 @@ impl Writer {
                 workspace,
                 actor: Actor::OPERATOR,
                 dialect: Dialect::Native,
-                proof: Proof::OPERATOR,
+                proof,
                 request: RequestId(number(position.0.into())),
                 causation: Uuid::nil(),
                 correlation: Uuid::nil(),
@@ -261,7 +269,8 @@ impl Writer {
                 means,
                 grace_seconds: seconds,
                 compromised: step.seconds % 8 == 4,
-                proof,
+                replayable: true,
+                proof: Proof::of(ProofKind::Signature, state.id, means.unwrap_or(0), false),
                 policy,
                 sealed,
                 now,

@@ -1,6 +1,6 @@
 //! Who asks, and what they may.
 
-use rota_aggregates::authority::{Actor, ActorKind, Dialect, Proof, ProofKind, Role, Roles};
+use rota_aggregates::authority::{Actor, ActorKind, Dialect, Proof, ProofKind, Role, Roles, SignedRequest};
 use rota_aggregates::credential::Kind;
 use rota_aggregates::record::Context;
 use rota_aggregates::{CredentialId, RequestId, WorkspaceId};
@@ -24,6 +24,17 @@ pub struct Authenticated {
     pub retiring: bool,
     /// What it may do in its workspace beyond itself.
     pub roles: Roles,
+    /// What it showed of that version.
+    pub shown: Shown,
+}
+
+/// What a credential showed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Shown {
+    /// The secret itself.
+    Secret,
+    /// A signature over this request, which proves one change at most; `None` for what its being shown leads to.
+    Signature(Option<SignedRequest>),
 }
 
 /// Whoever asks.
@@ -92,12 +103,16 @@ impl Caller {
             Principal::Operator => Proof::OPERATOR,
             Principal::Scheduler => Proof::SCHEDULE,
             Principal::Anonymous => {
-                Proof { kind: ProofKind::Secret, credential: None, version: None, retiring: false }
+                let kind = ProofKind::Secret;
+                Proof { kind, credential: None, version: None, retiring: false, signed: None }
             }
             Principal::Credential(who) => {
-                let kind =
-                    if who.kind == Kind::WorkspaceKey { ProofKind::WorkspaceKey } else { ProofKind::Secret };
-                Proof::of(kind, who.credential, who.version, who.retiring)
+                let (kind, signed) = match who.shown {
+                    Shown::Signature(signed) => (ProofKind::Signature, signed),
+                    Shown::Secret if who.kind == Kind::WorkspaceKey => (ProofKind::WorkspaceKey, None),
+                    Shown::Secret => (ProofKind::Secret, None),
+                };
+                Proof { signed, ..Proof::of(kind, who.credential, who.version, who.retiring) }
             }
         }
     }

@@ -8,7 +8,7 @@ use rota_aggregates::credential::{
     Credential, CredentialCommand, CredentialEvent, CredentialRefusal, Kind, SecretRef,
 };
 use rota_aggregates::ids::Hash;
-use rota_aggregates::observation::PartRef;
+use rota_aggregates::observation::{PartRef, SealedPart};
 use rota_aggregates::record::{Claim, SealedHashes, encode_body};
 use rota_aggregates::secret::{RANDOM_BYTES, Secret, SecretShape, generate_secret};
 use rota_aggregates::workspace::Policy;
@@ -103,6 +103,7 @@ impl App {
     /// Looks at a credential for a decision. The caller's own proof is looked at again: what was valid when the
     /// request came may be dead by now.
     pub(super) fn subject(&self, caller: &Caller, id: CredentialId) -> Result<Subject, Failure> {
+        self.check_unspent(caller)?;
         let now = self.now();
         let ring = self.keys();
         let mut caller = caller.clone();
@@ -129,6 +130,7 @@ impl App {
         caller: &Caller,
         workspace: WorkspaceId,
     ) -> Result<(Caller, Expected, Timestamp), Failure> {
+        self.check_unspent(caller)?;
         let now = self.now();
         let mut caller = caller.clone();
         let tip = self.tip.tip.read();
@@ -235,11 +237,17 @@ impl App {
         held: Option<Arc<InProgress>>,
     ) -> Result<Option<Recording>, Committed> {
         let held = held.map(|h| Box::new(h) as Box<dyn Send + Sync>);
+        let secrets = append.shred.iter().filter(|part| part.part == SealedPart::Secret);
+        let secrets: Vec<_> = secrets.map(|part| part.position).collect();
         match place.append(append, held).await {
-            Ok(Verdict::Recorded(recording)) => Ok(Some(recording)),
+            Ok(Verdict::Recorded(recording)) => {
+                self.signing_keys.remove(secrets.into_iter());
+                Ok(Some(recording))
+            }
             Ok(Verdict::Stale) => Ok(None),
             Ok(Verdict::AlreadyRecorded(position)) => Err(Committed::Before(position)),
             Ok(Verdict::KeyReused) => Err(Committed::Failed(Failure::KeyReused)),
+            Ok(Verdict::Captured) => Err(Committed::Failed(Failure::Captured)),
             Err(error) => Err(Committed::Failed(error.into())),
         }
     }

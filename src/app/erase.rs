@@ -71,6 +71,7 @@ impl App {
             match self.shred(&caller, workspace, parts.clone(), expected, now).await? {
                 Verdict::Recorded(recording) => return Ok(recording.last),
                 Verdict::Stale => {}
+                Verdict::Captured => return Err(Failure::Captured),
                 Verdict::AlreadyRecorded(_) | Verdict::KeyReused => return Err(Failure::OutcomeUnknown),
             }
         }

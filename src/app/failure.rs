@@ -21,6 +21,9 @@ pub enum Failure {
     /// Nobody known asks.
     #[error("the key or secret is not valid")]
     Unauthenticated,
+    /// A signed request came again.
+    #[error("the signed request was used before")]
+    Captured,
     /// The caller lacks a role.
     #[error("this needs the role {}", .needs.name())]
     Forbidden {
@@ -81,6 +84,7 @@ impl Failure {
             Self::Workspace(WorkspaceRefusal::NotOpen) | Self::NotFound(_) => "not-found",
             Self::Workspace(WorkspaceRefusal::AlreadyOpen) => "already-open",
             Self::Unauthenticated => "unauthenticated",
+            Self::Captured => "captured-request",
             Self::Forbidden { .. } | Self::OperatorOnly => "forbidden",
             Self::KeyReused => "idempotency-key-reused",
             Self::InProgress => "idempotency-in-progress",

@@ -23,6 +23,9 @@ use crate::sealing::{Item, Part};
 /// A key has at most this many characters.
 pub const KEY_CHARS_MAX: usize = 255;
 
+/// A key that has at least this many characters has room for 128 random bits.
+const HARD_KEY_CHARS_MIN: usize = 22;
+
 /// A named request.
 #[derive(Clone)]
 pub struct Idempotency {
@@ -54,6 +57,11 @@ impl Idempotency {
         let mut fingerprint = [0u8; 32];
         fingerprint.copy_from_slice(hash.finish().as_ref());
         Ok(Self { key: Zeroizing::new(key), fingerprint: Hash(fingerprint) })
+    }
+
+    /// Whether the key is long enough that nobody guesses it, if it was made at random.
+    pub(super) fn is_hard_to_guess(&self) -> bool {
+        self.key.len() >= HARD_KEY_CHARS_MIN
     }
 
     pub(super) fn key(&self) -> &str {

@@ -78,6 +78,7 @@ impl App {
         if let (Some(claim), Some(idempotency)) = (&claim, idempotency) {
             held = Some(InProgress::begin(self, claim)?);
             if let Some(position) = self.claimed(claim)? {
+                self.use_once(caller)?;
                 return self.replay(idempotency, position).await;
             }
         }

@@ -4,7 +4,7 @@
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::{
     CancelRotation, CommitCause, CommitRotation, CredentialCommand, CredentialEvent, DescribeCredential,
-    EndCause, ExpireOldSecret, RevokeCredential, RevokeSecret,
+    EndCause, EndReplay, ExpireOldSecret, ReplayEndCause, RevokeCredential, RevokeSecret,
 };
 use rota_aggregates::{CredentialId, Event, Position, StreamId};
 use rota_projections::credential::CredentialView;
@@ -38,6 +38,11 @@ pub enum Change {
         /// Why now.
         cause: EndCause,
     },
+    /// Let a replaced secret fetch its rotation's answer no longer.
+    EndReplay {
+        /// What led to it.
+        cause: ReplayEndCause,
+    },
     /// End one version.
     RevokeSecret {
         /// The version.
@@ -70,6 +75,7 @@ impl Change {
             Self::EndGrace | Self::Expire { .. } => "expire-old",
             Self::Commit { .. } => "commit",
             Self::Cancel { .. } => "cancel",
+            Self::EndReplay { .. } => "end-replay",
             Self::RevokeSecret { .. } => "revoke-secret",
             Self::Revoke => "revoke",
             Self::Describe { .. } => "describe",
@@ -79,9 +85,11 @@ impl Change {
     /// Who may do it, and whether a credential may do it to itself.
     fn allowed(&self) -> (&'static [Role], bool) {
         match self {
-            Self::EndGrace | Self::Expire { .. } | Self::Commit { .. } | Self::Cancel { .. } => {
-                (&[Role::Rotator], true)
-            }
+            Self::EndGrace
+            | Self::Expire { .. }
+            | Self::Commit { .. }
+            | Self::Cancel { .. }
+            | Self::EndReplay { .. } => (&[Role::Rotator], true),
             Self::RevokeSecret { .. } | Self::Revoke | Self::Describe { .. } => (&[Role::Admin], false),
         }
     }
@@ -94,7 +102,7 @@ impl Change {
             Self::Commit { version, .. } => version.or(state.prepared.map(|p| p.version)),
             Self::Cancel { .. } => state.prepared.map(|p| p.version),
             Self::Expire { version } | Self::RevokeSecret { version } => Some(*version),
-            Self::Revoke | Self::Describe { .. } => None,
+            Self::Revoke | Self::Describe { .. } | Self::EndReplay { .. } => None,
         }
     }
 
@@ -125,6 +133,9 @@ impl Change {
             }),
             Self::Cancel { cause } => {
                 CredentialCommand::Cancel(CancelRotation { means: None, cause: *cause, proof, sealed, now })
+            }
+            Self::EndReplay { cause } => {
+                CredentialCommand::EndReplay(EndReplay { cause: *cause, sealed, now })
             }
             Self::RevokeSecret { version } => {
                 CredentialCommand::RevokeSecret(RevokeSecret { version: *version, proof, sealed, now })

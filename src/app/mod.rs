@@ -4,7 +4,7 @@
 //! - [`open`](App::open): from a store to a running service, and back;
 //! - [`change`]: what every change has in common: deciding until the log agrees;
 //! - [`issue`], [`rotate`], [`lifecycle`], [`workspaces`]: the changes;
-//! - [`verify`], [`read`]: what changes nothing;
+//! - [`verify`], [`signature`], [`read`]: what changes nothing;
 //! - [`idempotency`]: answering a retry with the first answer;
 //! - [`upkeep`]: what is due: expiry, shredding, snapshots;
 //! - [`rewrap`], [`master_key_file`]: a new master key;
@@ -28,17 +28,19 @@ pub mod read;
 mod refusals;
 pub mod rewrap;
 pub mod rotate;
+pub mod signature;
+mod signing_keys;
 pub mod snapshot;
 pub mod upkeep;
 pub mod verify;
 pub mod workspaces;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, RwLock};
 use ring::rand::SystemRandom;
-use rota_aggregates::{EventId, Position, RequestId, Timestamp};
+use rota_aggregates::{CredentialId, EventId, Position, RequestId, Timestamp};
 use tokio::sync::watch;
 
 pub use self::caller::{Authenticated, Caller, Principal};
@@ -63,6 +65,9 @@ pub struct App {
     clock: Arc<dyn Clock>,
     random: SystemRandom,
     in_progress: Arc<Mutex<HashSet<[u8; 32]>>>,
+    signing_keys: signing_keys::SigningKeys,
+    /// Signed requests that were given something without a change.
+    used_once: Mutex<BTreeSet<(Timestamp, CredentialId, [u8; 32])>>,
     snapshots: Option<snapshot::Snapshots>,
     /// Where the master key's file is, unless the key was given directly.
     master_key_file: Option<std::path::PathBuf>,

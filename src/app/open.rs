@@ -292,6 +292,8 @@ impl App {
             clock: options.clock,
             random,
             in_progress: Arc::new(Mutex::new(HashSet::new())),
+            signing_keys: Default::default(),
+            used_once: Mutex::default(),
             snapshots,
             master_key_file,
             jobs: Mutex::default(),

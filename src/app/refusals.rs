@@ -90,7 +90,9 @@ impl App {
         event: ObservationEvent,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let context = caller.context(workspace);
+        let mut context = caller.context(workspace);
+        // Noticing something is no change: the request may still make one.
+        context.proof.signed = None;
         let event = event.into();
         let body = encode_body(id, stream, &context, None, SealedHashes::default(), &event)?;
         // Others may observe something in the same stream at the same time.

@@ -102,12 +102,14 @@ impl App {
         let plan = Plan { operation: "rotate", reason: rotate.reason.clone(), with_view: rotate.with_view };
         let compromised = rotate.reason.as_deref() == Some(COMPROMISED);
         let grace_seconds = rotate.grace_seconds;
+        let replayable = idempotency.is_some_and(Idempotency::is_hard_to_guess);
         let command = |subject: &Subject, secret: SecretRef, means: Option<u32>| {
             CredentialCommand::Rotate(RotateSecret {
                 secret,
                 means,
                 grace_seconds,
                 compromised,
+                replayable,
                 proof: subject.caller.proof(),
                 policy: subject.policy,
                 sealed: subject.sealed.clone(),
@@ -167,11 +169,17 @@ impl App {
                     held = Some(InProgress::begin(self, claim)?);
                 }
                 if let Some(position) = self.claimed(claim)? {
-                    // The answer is for whoever may rotate now, and a retiring secret may not.
-                    if subject.caller.credential().is_some_and(|who| who.credential == id && who.retiring) {
+                    // The answer is for whoever may rotate now, and a retiring secret may not; but for the one
+                    // that a rotation replaced, while its answer may have been lost.
+                    let retiring =
+                        subject.caller.credential().filter(|who| who.credential == id && who.retiring);
+                    if let Some(who) = retiring
+                        && !self.may_fetch(id, who.version, position).await?
+                    {
                         let refusal = CredentialRefusal::RetiringSecret.into();
                         return Err(self.refuse(&subject.caller, id, plan.operation, refusal).await);
                     }
+                    self.use_once(&subject.caller)?;
                     return self.replay(idempotency, position).await;
                 }
             }

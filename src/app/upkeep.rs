@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use rota_aggregates::credential::{CredentialRefusal, EndCause};
+use rota_aggregates::credential::{CredentialRefusal, EndCause, ReplayEndCause};
 use rota_aggregates::observation::{PartRef, SealedPart};
 use rota_aggregates::{CredentialId, Event, Position, Timestamp, WorkspaceId};
 use rota_projections::audit::Facet;
@@ -40,6 +40,7 @@ impl App {
             let worked = self.do_due().await;
             let now = self.now();
             if now >= marks_at {
+                self.sweep_signing_keys();
                 if self.tip.has_marks() {
                     self.committer.flush().await;
                 }
@@ -124,6 +125,7 @@ impl App {
                 Change::Expire { version: retiring.version }
             }
             Due::Deadline => Change::Cancel { cause: EndCause::Due },
+            Due::Replay => Change::EndReplay { cause: ReplayEndCause::Due },
         };
         match self.change(caller, id, &change, None).await {
             // Somebody else ended it in the meantime.
@@ -213,7 +215,9 @@ impl App {
         let caller = Caller::scheduler(self.new_request_id()?);
         match self.shred(&caller, workspace, parts, Vec::new(), now).await? {
             Verdict::Recorded(_) | Verdict::Stale => Ok(()),
-            Verdict::AlreadyRecorded(_) | Verdict::KeyReused => Err(Failure::OutcomeUnknown),
+            Verdict::AlreadyRecorded(_) | Verdict::KeyReused | Verdict::Captured => {
+                Err(Failure::OutcomeUnknown)
+            }
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rota_aggregates::credential::{CommitCause, CredentialRefusal, Kind, Status};
+use rota_aggregates::credential::{CommitCause, CredentialRefusal, Kind, ReplayEndCause, Status};
 use rota_aggregates::observation::{OldSecretUsed, old_secret_used_id};
 use rota_aggregates::secret::split_workspace_key;
 use rota_aggregates::{CredentialId, StreamId, Timestamp, WorkspaceId};
@@ -10,7 +10,7 @@ use rota_projections::live::{Candidates, LiveCredential, Standing};
 use rota_projections::public_id::PublicId;
 use uuid::Uuid;
 
-use super::caller::{Authenticated, Caller, Principal};
+use super::caller::{Authenticated, Caller, Principal, Shown};
 use super::lifecycle::Change;
 use super::{App, Failure};
 use crate::sealing::same;
@@ -27,11 +27,28 @@ pub struct Verified {
     pub expires_at: Option<Timestamp>,
 }
 
-struct Matched {
-    live: LiveCredential,
-    slot: u32,
-    version: u32,
-    standing: Standing,
+/// A version that was proved.
+pub(super) struct Matched {
+    pub(super) live: LiveCredential,
+    pub(super) slot: u32,
+    pub(super) version: u32,
+    pub(super) standing: Standing,
+    pub(super) shown: Shown,
+}
+
+impl Matched {
+    /// Who proved it.
+    pub(super) fn who(&self) -> Authenticated {
+        Authenticated {
+            credential: self.live.state.id,
+            workspace: self.live.state.workspace,
+            kind: self.live.state.kind,
+            version: self.version,
+            retiring: matches!(self.standing, Standing::Retiring { .. }),
+            roles: self.live.roles,
+            shown: self.shown,
+        }
+    }
 }
 
 impl App {
@@ -46,47 +63,57 @@ impl App {
         for _ in 0..2 {
             let now = self.now();
             let Some(matched) = self.matching(public_id, secret, now) else { return Ok(None) };
-            let who = Authenticated {
-                credential: matched.live.state.id,
-                workspace: matched.live.state.workspace,
-                kind: matched.live.state.kind,
-                version: matched.version,
-                retiring: matches!(matched.standing, Standing::Retiring { .. }),
-                roles: matched.live.roles,
-            };
-            let itself = Caller { principal: Principal::Credential(who), ..caller.clone() };
-            match matched.standing {
-                Standing::Active => {
-                    if self.tip.tip.read().live.note_use(matched.slot, matched.version, now) {
-                        self.tip.mark(matched.slot);
-                    }
-                    return Ok(Some(Verified { who, expires_at: None }));
-                }
-                Standing::Retiring { expires_at } => {
-                    // A login is its owner's own deed; somebody else's question is that caller's.
-                    let by = if caller.principal == Principal::Anonymous { &itself } else { caller };
-                    self.note_old_use(by, &who, expires_at, now).await;
-                    return Ok(Some(Verified { who, expires_at: Some(expires_at) }));
-                }
-                Standing::Prepared => {
-                    let commit =
-                        Change::Commit { cause: CommitCause::FirstUse, version: Some(matched.version) };
-                    match self.change(&itself, who.credential, &commit, None).await {
-                        Ok(_) => return Ok(Some(Verified { who, expires_at: None })),
-                        Err(
-                            Failure::Unauthenticated
-                            | Failure::Credential(
-                                CredentialRefusal::NothingPrepared
-                                | CredentialRefusal::VersionConflict
-                                | CredentialRefusal::Revoked,
-                            ),
-                        ) => {}
-                        Err(failure) => return Err(failure),
-                    }
-                }
+            if let Some(verified) = self.admit(caller, &matched, now).await? {
+                return Ok(Some(verified));
             }
         }
         Ok(None)
+    }
+
+    /// Lets a proved version in, with what follows from its use. `None` if that made it another's turn: look again.
+    pub(super) async fn admit(
+        &self,
+        caller: &Caller,
+        matched: &Matched,
+        now: Timestamp,
+    ) -> Result<Option<Verified>, Failure> {
+        let who = matched.who();
+        let itself = Caller { principal: Principal::Credential(who), ..caller.clone() };
+        match matched.standing {
+            Standing::Active => {
+                if self.tip.tip.read().live.note_use(matched.slot, matched.version, now) {
+                    self.tip.mark(matched.slot);
+                }
+                // The new secret has arrived, so nobody needs to ask for it again; let in only once that is durable.
+                if matched.live.state.replay_only.is_some() {
+                    let end = Change::EndReplay { cause: ReplayEndCause::FirstUse };
+                    self.change(&itself, who.credential, &end, None).await?;
+                }
+                Ok(Some(Verified { who, expires_at: None }))
+            }
+            Standing::Retiring { expires_at } => {
+                // A login is its owner's own deed; somebody else's question is that caller's.
+                let by = if caller.principal == Principal::Anonymous { &itself } else { caller };
+                self.note_old_use(by, &who, expires_at, now).await;
+                Ok(Some(Verified { who, expires_at: Some(expires_at) }))
+            }
+            Standing::Prepared => {
+                let commit = Change::Commit { cause: CommitCause::FirstUse, version: Some(matched.version) };
+                match self.change(&itself, who.credential, &commit, None).await {
+                    Ok(_) => Ok(Some(Verified { who, expires_at: None })),
+                    Err(
+                        Failure::Unauthenticated
+                        | Failure::Credential(
+                            CredentialRefusal::NothingPrepared
+                            | CredentialRefusal::VersionConflict
+                            | CredentialRefusal::Revoked,
+                        ),
+                    ) => Ok(None),
+                    Err(failure) => Err(failure),
+                }
+            }
+            Standing::ReplayOnly => Ok(None),
+        }
     }
 
     /// As [`App::verify`] for somebody else's pair: what is in another workspace than the caller's is as wrong as
@@ -124,7 +151,7 @@ impl App {
         }
         let (version, standing) = matched.filter(|_| known)?;
         let live = self.tip.tip.read().live.at(candidates.slot);
-        Some(Matched { live, slot: candidates.slot, version, standing })
+        Some(Matched { live, slot: candidates.slot, version, standing, shown: Shown::Secret })
     }
 
     /// Records that a retiring secret was used: the first time, and then at most once a minute. That it could not

@@ -21,7 +21,7 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         }
         Failure::Workspace(WorkspaceRefusal::NotOpen) | Failure::NotFound(_) => StatusCode::NOT_FOUND,
         Failure::Workspace(WorkspaceRefusal::AlreadyOpen) | Failure::InProgress => StatusCode::CONFLICT,
-        Failure::Unauthenticated => StatusCode::UNAUTHORIZED,
+        Failure::Unauthenticated | Failure::Captured => StatusCode::UNAUTHORIZED,
         Failure::Forbidden { .. } | Failure::OperatorOnly => StatusCode::FORBIDDEN,
         Failure::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Failure::AnswerGone => StatusCode::GONE,

@@ -16,14 +16,15 @@
 //! **Doubt.** If the store can't say whether a commit happened, the committer reads the tip and compares
 //! event ids, until it knows. Nobody is answered on a guess. Dropping a request does not drop its command.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
+use rota_aggregates::authority::SignedRequest;
 use rota_aggregates::record::{Claim, Record, stamp};
-use rota_aggregates::{Position, Sequence, StreamId, Timestamp};
+use rota_aggregates::{CredentialId, Position, Sequence, StreamId, Timestamp};
 use rota_projections::live::{Live, UseMark};
 use rota_projections::replay_index::ReplayIndex;
 use rota_projections::{Fact, Recorded};
@@ -129,6 +130,8 @@ pub enum Verdict {
     AlreadyRecorded(Position),
     /// Its idempotency key was used for another request.
     KeyReused,
+    /// The signed request that proves it has made a change before.
+    Captured,
     /// What it was decided on has changed in between: decide again.
     Stale,
 }
@@ -353,10 +356,22 @@ impl Worker {
         let mut time = shared.live.last_time();
         let mut sequences: HashMap<StreamId, Sequence> = HashMap::new();
         let mut claims: HashMap<[u8; 32], (Claim, Position)> = HashMap::new();
+        let mut signed: HashSet<(CredentialId, SignedRequest)> = HashSet::new();
         let mut accepted = Vec::with_capacity(jobs.len());
         let mut waiting = Vec::new();
         for mut job in jobs {
             let now = time.max(job.append.decided_at);
+            let once = job.append.events.iter().find_map(|event| event.context.proof.once());
+            if let Some(once) = once {
+                if shared.replays.is_spent(once.0, &once.1, now) {
+                    job.answer(Ok(Verdict::Captured));
+                    continue;
+                }
+                if signed.contains(&once) {
+                    waiting.push((job, Verdict::Captured));
+                    continue;
+                }
+            }
             if let Some(claim) = job.append.claim {
                 let verdict = |same, position| {
                     if same { Verdict::AlreadyRecorded(position) } else { Verdict::KeyReused }
@@ -388,6 +403,7 @@ impl Worker {
                 continue;
             }
             time = now;
+            signed.extend(once);
             let first = batch.rows.len();
             if let Some(claim) = job.append.claim {
                 claims.insert(claim.key.0, (claim, Position(batch.at.0 + first as u64)));

@@ -77,7 +77,9 @@ impl Rows {
                 }
                 self.revoked.push((id, position));
             }
-            CredentialEvent::RotationPrepared(_) | CredentialEvent::CredentialDescribed(_) => {}
+            CredentialEvent::RotationPrepared(_)
+            | CredentialEvent::CredentialDescribed(_)
+            | CredentialEvent::ReplayEnded(_) => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use rota::log::conformance::{Fault, FaultyLog};
 use rota::log::memory::MemoryLog;
 use rota::log::sqlite::SqliteLog;
 use rota::log::{Append, EventLog, NewEvent, Side};
-use rota_aggregates::authority::{Actor, Dialect, Proof, Roles};
+use rota_aggregates::authority::{Actor, Dialect, Proof, ProofKind, Roles, SignedRequest};
 use rota_aggregates::credential::{CredentialIssued, Kind, SecretRef};
 use rota_aggregates::ids::Hash;
 use rota_aggregates::record::{Claim, Context, Record, SealedHashes, encode_body};
@@ -296,6 +296,54 @@ async fn a_key_is_claimed_once() {
     let other = scene.append(scene.next(3, Some(claim(5, 2)))).await.unwrap();
     assert_eq!(other, Verdict::KeyReused);
     assert_eq!(scene.check().await.len(), 2);
+}
+
+/// A command that a signed request proves.
+fn signed(mut append: Append, at: Timestamp, payload: u8) -> Append {
+    let signed = Some(SignedRequest { at, payload: Hash([payload; 32]) });
+    for event in &mut append.events {
+        let by = CredentialId(Uuid::from_u128(9));
+        event.context.proof = Proof { signed, ..Proof::of(ProofKind::Signature, by, 1, false) };
+        let sealed = SealedHashes::default();
+        event.body =
+            encode_body(event.id, event.stream, &event.context, append.claim, sealed, &event.event).unwrap();
+    }
+    append
+}
+
+/// One signed request is one change: at once, in one batch, after a restart, and when it is too old to be remembered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signed_request_changes_the_log_once() {
+    let scene = Scene::in_memory(|_| None);
+    let start = Timestamp::from_micros(1_790_000_000_000_000);
+    let recorded = |verdict: Verdict| assert!(matches!(verdict, Verdict::Recorded(_)), "{verdict:?}");
+    recorded(scene.append(signed(scene.next(0, None), start, 1)).await.unwrap());
+    assert_eq!(scene.append(signed(scene.next(1, None), start, 1)).await.unwrap(), Verdict::Captured);
+    // Not even with the key of a request that was recorded.
+    recorded(scene.append(signed(scene.next(2, Some(claim(5, 1))), start, 2)).await.unwrap());
+    let captured = scene.append(signed(scene.next(3, Some(claim(5, 1))), start, 2)).await.unwrap();
+    assert_eq!(captured, Verdict::Captured);
+    // Two at once: one of them.
+    let both = [4, 5].map(|number| scene.append(signed(scene.next(number, None), start, 3)));
+    let told = futures_util::future::join_all(both).await;
+    let captured = told.iter().filter(|verdict| matches!(verdict, Ok(Verdict::Captured))).count();
+    assert_eq!(captured, 1, "{told:?}");
+    // Another one at the same instant is another one.
+    recorded(scene.append(signed(scene.next(6, None), start, 4)).await.unwrap());
+    assert_eq!(scene.check().await.len(), 4);
+
+    let again = Scene::new(Arc::clone(&scene.inner), 0, |_| None);
+    catch_up(&*again.inner, Position(0), |recorded| again.tip.tip.write().apply(&recorded.fact()))
+        .await
+        .unwrap();
+    assert_eq!(again.append(signed(again.next(7, None), start, 1)).await.unwrap(), Verdict::Captured);
+    let window = rota_projections::replay_index::SIGNED_SECONDS;
+    let late = |time| Append { decided_at: time, ..again.next(8, None) };
+    let end = start.plus_seconds(window);
+    assert_eq!(again.append(signed(late(end), start, 1)).await.unwrap(), Verdict::Captured);
+    recorded(again.append(late(Timestamp::from_micros(end.micros() + 1))).await.unwrap());
+    assert_eq!(again.append(signed(again.next(9, None), start, 1)).await.unwrap(), Verdict::Captured);
+    assert_eq!(again.append(signed(again.next(9, None), start, 99)).await.unwrap(), Verdict::Captured);
 }
 
 /// A key is spent for 24 hours by the ledger's time, to the microsecond, and no longer.

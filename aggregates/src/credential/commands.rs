@@ -1,7 +1,7 @@
 //! What may be asked of a credential.
 
 use crate::authority::{Proof, Roles};
-use crate::credential::{CommitCause, Kind, SecretRef};
+use crate::credential::{CommitCause, Kind, ReplayEndCause, SecretRef};
 use crate::ids::{CredentialId, Position, WorkspaceId};
 use crate::secret::Mode;
 use crate::time::Timestamp;
@@ -28,6 +28,8 @@ pub enum CredentialCommand {
     Revoke(RevokeCredential),
     /// Change its name or description, which travel in the event's sealed details.
     Describe(DescribeCredential),
+    /// Let a replaced secret fetch its rotation's answer no longer.
+    EndReplay(EndReplay),
 }
 
 /// The sealed parts that exist for a credential: what the end of a version or of the credential destroys.
@@ -75,6 +77,8 @@ pub struct RotateSecret {
     pub grace_seconds: Option<u64>,
     /// Whether the old secret is known to others.
     pub compromised: bool,
+    /// Whether the request has a name under which its answer can be fetched again, and that is hard to guess.
+    pub replayable: bool,
     /// What proved the caller's authority.
     pub proof: Proof,
     /// The workspace's policy.
@@ -181,6 +185,17 @@ pub struct RevokeSecret {
 pub struct RevokeCredential {
     /// What proved the caller's authority.
     pub proof: Proof,
+    /// What may have to be destroyed.
+    pub sealed: SealedParts,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// Let a replaced secret fetch its rotation's answer no longer.
+#[derive(Clone, Debug)]
+pub struct EndReplay {
+    /// What led to it.
+    pub cause: ReplayEndCause,
     /// What may have to be destroyed.
     pub sealed: SealedParts,
     /// The time of the decision.

@@ -4,10 +4,10 @@ use crate::authority::{Proof, ProofKind};
 use crate::credential::{
     CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand,
     CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRefusal, CredentialRevoked,
-    DescribeCredential, EndCause, ExpireOldSecret, ExpiryCause, IssueCredential, Kind, OldSecretExpired,
-    PREPARED_SECONDS_DEFAULT, PREPARED_SECONDS_MAX, PrepareRotation, PreparedSecretRotated, Replaced,
-    RevokeCredential, RevokeSecret, RotateSecret, RotationCancelled, RotationPrepared, SealedParts,
-    SecretRef, SecretRevoked, SecretRotated, Status,
+    DescribeCredential, EndCause, EndReplay, ExpireOldSecret, ExpiryCause, IssueCredential, Kind,
+    OldSecretExpired, PREPARED_SECONDS_DEFAULT, PREPARED_SECONDS_MAX, PrepareRotation, PreparedSecretRotated,
+    REPLAY_SECONDS_MAX, Replaced, ReplayEndCause, ReplayEnded, RevokeCredential, RevokeSecret, RotateSecret,
+    RotationCancelled, RotationPrepared, SealedParts, SecretRef, SecretRevoked, SecretRotated, Status,
 };
 use crate::observation::{PartRef, SealedPart};
 use crate::time::Timestamp;
@@ -28,6 +28,7 @@ impl Credential {
             CredentialCommand::RevokeSecret(c) => self.revoke_secret(&c),
             CredentialCommand::Revoke(c) => self.revoke(&c),
             CredentialCommand::Describe(c) => self.describe(c),
+            CredentialCommand::EndReplay(c) => Ok(self.end_replay(&c)),
         }
     }
 
@@ -71,8 +72,11 @@ impl Credential {
         }
         events.extend(self.cancelled(CancelCause::Compromised, &c.sealed, c.now));
         events.extend(self.expired(ExpiryCause::RotatedAgain, &c.sealed, c.now));
-        let replaced = self.active.map(|version| replaced(version, grace, c.now));
-        let shredded = ended(replaced.as_ref(), &c.sealed);
+        let replay_until = self.replay_until(&c);
+        let replaced =
+            self.active.map(|version| Replaced { replay_until, ..replaced(version, grace, c.now) });
+        let mut shredded = self.replay_parts(&c.sealed, &events);
+        shredded.extend(ended(replaced.as_ref(), &c.sealed));
         events.push(
             SecretRotated {
                 secret: c.secret,
@@ -129,7 +133,8 @@ impl Credential {
         let grace_seconds =
             prepared.grace_seconds.max(c.policy.min_overlap_seconds).min(c.policy.max_grace_seconds);
         let replaced = self.active.map(|version| replaced(version, grace_seconds, c.now));
-        let shredded = ended(replaced.as_ref(), &c.sealed);
+        let mut shredded = self.replay_parts(&c.sealed, &[]);
+        shredded.extend(ended(replaced.as_ref(), &c.sealed));
         Ok(vec![
             PreparedSecretRotated {
                 version: prepared.version,
@@ -184,6 +189,10 @@ impl Credential {
             return Err(CredentialRefusal::UnknownVersion { version: c.version });
         }
         let mut shredded = secret_parts(&c.sealed, c.version);
+        // A revocation ends what an earlier secret may still fetch, whichever version it is of.
+        if self.replay_only.is_some_and(|r| r.version != c.version && self.retiring.is_none()) {
+            shredded.extend(self.replay_parts(&c.sealed, &[]));
+        }
         shredded.extend(answer_parts(&c.sealed, |version| version == c.version));
         Ok(vec![SecretRevoked { version: c.version, shredded, at: c.now }.into()])
     }
@@ -289,16 +298,44 @@ impl Credential {
         }
     }
 
+    /// Until when the version that is about to be replaced may fetch the answer: if it is a signing secret, signed the
+    /// request itself, the answer can be had by a name that is hard to guess, and nobody else knows the secret.
+    fn replay_until(&self, c: &RotateSecret) -> Option<Timestamp> {
+        let signed = c.proof.kind == ProofKind::Signature && c.proof.own_version(self.id) == self.active;
+        let may = self.kind == Kind::Signing && signed && c.replayable && !c.compromised;
+        may.then(|| c.now.plus_seconds(REPLAY_SECONDS_MAX))
+    }
+
+    /// The sealed secret that was kept for fetching an answer, unless `events` destroy it already.
+    fn replay_parts(&self, sealed: &SealedParts, events: &[CredentialEvent]) -> Vec<PartRef> {
+        let Some(kept) = self.replay_only else { return vec![] };
+        let mut parts = secret_parts(sealed, kept.version);
+        parts.retain(|part| !events.iter().any(|event| event.shredded().contains(part)));
+        parts
+    }
+
+    fn end_replay(&self, c: &EndReplay) -> Vec<CredentialEvent> {
+        let Some(kept) = self.replay_only.filter(|r| c.cause == ReplayEndCause::FirstUse || c.now >= r.until)
+        else {
+            return vec![];
+        };
+        // While it retires, its secret is needed still.
+        let retiring = self.retiring.is_some_and(|r| r.version == kept.version);
+        let shredded = if retiring { vec![] } else { self.replay_parts(&c.sealed, &[]) };
+        vec![ReplayEnded { version: kept.version, cause: c.cause, shredded, at: c.now }.into()]
+    }
+
     /// The end of the retiring version. If its time was over already, that is the cause, and the instant.
     fn expired(&self, cause: ExpiryCause, sealed: &SealedParts, now: Timestamp) -> Option<CredentialEvent> {
         let retiring = self.retiring?;
         let due = now >= retiring.expires_at;
+        let kept = due && self.replay_only.is_some_and(|r| r.version == retiring.version);
         Some(
             OldSecretExpired {
                 version: retiring.version,
                 expired_at: now.min(retiring.expires_at),
                 cause: if due { ExpiryCause::Due } else { cause },
-                shredded: secret_parts(sealed, retiring.version),
+                shredded: if kept { vec![] } else { secret_parts(sealed, retiring.version) },
             }
             .into(),
         )
@@ -357,13 +394,13 @@ fn grace(asked: Option<u64>, policy: Policy, compromised: bool) -> Result<u64, C
 }
 
 fn replaced(version: u32, grace: u64, now: Timestamp) -> Replaced {
-    Replaced { version, expires_at: (grace > 0).then(|| now.plus_seconds(grace)) }
+    Replaced { version, expires_at: (grace > 0).then(|| now.plus_seconds(grace)), replay_until: None }
 }
 
 /// The sealed secret of a version that was replaced without grace has no use any more.
 fn ended(replaced: Option<&Replaced>, sealed: &SealedParts) -> Vec<PartRef> {
     match replaced {
-        Some(Replaced { version, expires_at: None }) => secret_parts(sealed, *version),
+        Some(Replaced { version, expires_at: None, replay_until: None }) => secret_parts(sealed, *version),
         _ => vec![],
     }
 }

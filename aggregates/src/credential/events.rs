@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::authority::Roles;
-use crate::credential::{Kind, Retiring, SecretRef};
+use crate::credential::{Kind, ReplayOnly, Retiring, SecretRef};
 use crate::ids::{CredentialId, WorkspaceId};
 use crate::observation::PartRef;
 use crate::secret::Mode;
@@ -32,6 +32,8 @@ crate::event::events! {
         CredentialRevoked = "rota.credential.revoked.v1",
         /// Its name or description was changed.
         CredentialDescribed = "rota.credential.described.v1",
+        /// A replaced secret can't fetch its rotation's answer any more. Serves invariants 3 and 5.
+        ReplayEnded = "rota.credential.replay-ended.v1",
     }
 }
 
@@ -70,9 +72,18 @@ pub struct Replaced {
     /// The end of its grace period, exclusive; absent if it ended at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Timestamp>,
+    /// Until when, exclusive, it may fetch the answer to the rotation that replaced it, and nothing else: for a
+    /// rotation that it signed itself and whose answer may have been lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_until: Option<Timestamp>,
 }
 
 impl Replaced {
+    /// The replaced version as one that may fetch the answer, if it may.
+    pub fn replay_only(&self) -> Option<ReplayOnly> {
+        self.replay_until.map(|until| ReplayOnly { version: self.version, until })
+    }
+
     /// The replaced version as retiring, if it got a grace period.
     pub fn retiring(&self) -> Option<Retiring> {
         self.expires_at.map(|expires_at| Retiring { version: self.version, expires_at })
@@ -236,6 +247,31 @@ pub struct CredentialDescribed {
     pub at: Timestamp,
 }
 
+/// What ended the time in which a replaced secret could fetch its rotation's answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ReplayEndCause {
+    /// Its time was over.
+    Due,
+    /// The new secret was used for the first time, and so had arrived.
+    FirstUse,
+}
+
+/// A replaced secret can't fetch its rotation's answer any more.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayEnded {
+    /// The version that was replaced.
+    pub version: u32,
+    /// What led to it.
+    pub cause: ReplayEndCause,
+    /// Sealed parts that were destroyed in the same append.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shredded: Vec<PartRef>,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
 impl CredentialEvent {
     /// The sealed parts that this event destroys.
     pub fn shredded(&self) -> &[PartRef] {
@@ -246,7 +282,17 @@ impl CredentialEvent {
             Self::OldSecretExpired(e) => &e.shredded,
             Self::SecretRevoked(e) => &e.shredded,
             Self::CredentialRevoked(e) => &e.shredded,
+            Self::ReplayEnded(e) => &e.shredded,
             Self::CredentialIssued(_) | Self::RotationPrepared(_) | Self::CredentialDescribed(_) => &[],
+        }
+    }
+
+    /// The version that this event replaced, if it replaced one.
+    pub fn replaced(&self) -> Option<&Replaced> {
+        match self {
+            Self::SecretRotated(e) => e.replaced.as_ref(),
+            Self::PreparedSecretRotated(e) => e.replaced.as_ref(),
+            _ => None,
         }
     }
 

@@ -20,13 +20,13 @@ use serde::{Deserialize, Serialize};
 
 pub use self::commands::CancelRotation;
 pub use self::commands::{
-    CommitRotation, CredentialCommand, DescribeCredential, EndCause, ExpireOldSecret, IssueCredential,
-    PrepareRotation, RevokeCredential, RevokeSecret, RotateSecret, SealedParts,
+    CommitRotation, CredentialCommand, DescribeCredential, EndCause, EndReplay, ExpireOldSecret,
+    IssueCredential, PrepareRotation, RevokeCredential, RevokeSecret, RotateSecret, SealedParts,
 };
 pub use self::events::{
     CancelCause, CommitCause, CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRevoked,
-    ExpiryCause, OldSecretExpired, PreparedSecretRotated, Replaced, RotationCancelled, RotationPrepared,
-    SecretRevoked, SecretRotated,
+    ExpiryCause, OldSecretExpired, PreparedSecretRotated, Replaced, ReplayEndCause, ReplayEnded,
+    RotationCancelled, RotationPrepared, SecretRevoked, SecretRotated,
 };
 pub use self::refusal::CredentialRefusal;
 use crate::ids::{CredentialId, Hash, WorkspaceId};
@@ -36,6 +36,9 @@ use crate::time::Timestamp;
 pub const PREPARED_SECONDS_DEFAULT: u64 = 86_400;
 /// A prepared rotation may wait at most this long: 7 days.
 pub const PREPARED_SECONDS_MAX: u64 = 7 * 86_400;
+
+/// A replaced secret may fetch its rotation's answer for at most this long: 10 minutes.
+pub const REPLAY_SECONDS_MAX: u64 = 600;
 
 /// How a credential's secret is presented, and so how it must be kept.
 #[derive(
@@ -115,6 +118,15 @@ pub struct Retiring {
     pub expires_at: Timestamp,
 }
 
+/// A version that was replaced and may fetch that rotation's answer until `until`, exclusive, and nothing else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct ReplayOnly {
+    /// The version.
+    pub version: u32,
+    /// The first instant at which it may not.
+    pub until: Timestamp,
+}
+
 /// A version that waits to be committed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Prepared {
@@ -145,9 +157,16 @@ pub struct Credential {
     pub retiring: Option<Retiring>,
     /// The version that waits to be committed.
     pub prepared: Option<Prepared>,
+    /// The version that may still fetch the answer to its own replacement.
+    pub replay_only: Option<ReplayOnly>,
 }
 
 impl Credential {
+    /// The version that may fetch an answer and nothing else, unless its time is over.
+    pub fn replay_only_at(&self, now: Timestamp) -> Option<ReplayOnly> {
+        self.replay_only.filter(|r| now < r.until)
+    }
+
     /// The retiring version, unless its time is over. Time decides, not the expiry event.
     pub fn retiring_at(&self, now: Timestamp) -> Option<Retiring> {
         self.retiring.filter(|r| now < r.expires_at)
@@ -182,6 +201,7 @@ impl Credential {
                 self.last_version = e.secret.version;
                 self.active = Some(e.secret.version);
                 self.retiring = e.replaced.as_ref().and_then(Replaced::retiring);
+                self.replay_only = e.replaced.as_ref().and_then(Replaced::replay_only);
             }
             CredentialEvent::RotationPrepared(e) => {
                 self.last_version = e.secret.version;
@@ -195,20 +215,30 @@ impl Credential {
                 self.prepared = None;
                 self.active = Some(e.version);
                 self.retiring = e.replaced.as_ref().and_then(Replaced::retiring);
+                self.replay_only = None;
             }
             CredentialEvent::RotationCancelled(_) => self.prepared = None,
-            CredentialEvent::OldSecretExpired(_) => self.retiring = None,
+            CredentialEvent::OldSecretExpired(e) => {
+                self.retiring = None;
+                // Time alone leaves it what it may still fetch; whoever ends it early means it.
+                if e.cause != ExpiryCause::Due {
+                    self.replay_only = None;
+                }
+            }
             CredentialEvent::SecretRevoked(e) => {
                 self.active = self.active.filter(|v| *v != e.version);
                 self.retiring = self.retiring.filter(|r| r.version != e.version);
                 self.prepared = self.prepared.filter(|p| p.version != e.version);
+                self.replay_only = None;
             }
             CredentialEvent::CredentialRevoked(_) => {
                 self.status = Status::Revoked;
                 self.active = None;
                 self.retiring = None;
                 self.prepared = None;
+                self.replay_only = None;
             }
+            CredentialEvent::ReplayEnded(_) => self.replay_only = None,
             CredentialEvent::CredentialDescribed(_) => {}
         }
     }

@@ -4,8 +4,8 @@ use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use rota_aggregates::authority::{Proof, ProofKind, Roles};
 use rota_aggregates::credential::{
     CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand, CredentialEvent,
-    CredentialIssued, CredentialRefusal, DescribeCredential, EndCause, ExpireOldSecret, ExpiryCause,
-    IssueCredential, Kind, OldSecretExpired, PrepareRotation, PreparedSecretRotated, Replaced,
+    CredentialIssued, CredentialRefusal, DescribeCredential, EndCause, EndReplay, ExpireOldSecret,
+    ExpiryCause, IssueCredential, Kind, OldSecretExpired, PrepareRotation, PreparedSecretRotated, Replaced,
     RevokeCredential, RevokeSecret, RotateSecret, RotationCancelled, RotationPrepared, SealedParts,
     SecretRef, SecretRevoked, SecretRotated,
 };
@@ -89,7 +89,7 @@ pub fn issued() -> CredentialEvent {
 /// The version before `version`, replaced, with its grace period if it gets one.
 pub fn replaced(version: u32, grace_seconds: u64, now: Timestamp) -> Replaced {
     let expires_at = (grace_seconds > 0).then(|| now.plus_seconds(grace_seconds));
-    Replaced { version: version - 1, expires_at }
+    Replaced { version: version - 1, expires_at, replay_until: None }
 }
 
 /// `version` replaced the one before it.
@@ -185,6 +185,7 @@ pub fn rotate(means: u32, now: Timestamp) -> RotateSecret {
         means: Some(means),
         grace_seconds: None,
         compromised: false,
+        replayable: false,
         proof: Proof::OPERATOR,
         policy: Policy::default(),
         sealed: parts(),
@@ -275,6 +276,7 @@ ask!(
     RevokeSecret(RevokeSecret),
     Revoke(RevokeCredential),
     Describe(DescribeCredential),
+    EndReplay(EndReplay),
 );
 
 pub fn given(events: Vec<CredentialEvent>) -> Given {

@@ -1,10 +1,10 @@
 //! One leaf of every event type, in the bytes in which it is stored for ever.
 
 use rota_aggregates::Event;
-use rota_aggregates::authority::{Actor, ActorKind, Dialect, Proof, ProofKind, Role};
+use rota_aggregates::authority::{Actor, ActorKind, Dialect, Proof, ProofKind, Role, SignedRequest};
 use rota_aggregates::credential::{
     CancelCause, CommitCause, CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRevoked,
-    ExpiryCause, Kind, SecretRef, SecretRotated,
+    ExpiryCause, Kind, Replaced, ReplayEndCause, ReplayEnded, SecretRef, SecretRotated,
 };
 use rota_aggregates::ids::{EventId, Position, RequestId, Sequence, StreamId};
 use rota_aggregates::observation::{
@@ -91,7 +91,8 @@ fn of_kind(kind: Kind) -> CredentialIssued {
 
 /// What the lines of `leaves-v1.ndjson` say, in their order. Together they use every field and every name.
 fn records() -> Vec<Record> {
-    [of_the_workspace(), of_issues(), of_rotations(), of_ends(), of_observations()].concat()
+    [of_the_workspace(), of_issues(), of_rotations(), of_ends(), of_observations(), of_lost_answers()]
+        .concat()
 }
 
 fn of_the_workspace() -> Vec<Record> {
@@ -189,6 +190,19 @@ fn of_rotations() -> Vec<Record> {
             own(ProofKind::Secret, 4, false),
         ),
         credential(5, committed(4, 30, CommitCause::Call, at(5))),
+    ]
+}
+
+fn of_lost_answers() -> Vec<Record> {
+    let signed = SignedRequest { at: at(1), payload: hash(0x71) };
+    let proof = Proof { signed: Some(signed), ..Proof::of(ProofKind::Signature, CREDENTIAL, 1, false) };
+    let ended = |cause, shredded| credential(3, ReplayEnded { version: 1, cause, shredded, at: at(3) });
+    let replaced = Replaced { version: 1, expires_at: None, replay_until: Some(at(602)) };
+    let rotated = SecretRotated { replaced: Some(replaced), shredded: vec![], ..rotated(2, 0, at(2)) };
+    vec![
+        by(credential(2, rotated), ActorKind::Credential, Dialect::Spritz, proof),
+        ended(ReplayEndCause::Due, vec![secret_part(1)]),
+        ended(ReplayEndCause::FirstUse, vec![]),
     ]
 }
 

@@ -9,6 +9,7 @@ mod observation;
 mod proof;
 mod properties;
 mod record;
+mod replay;
 mod revocation;
 mod rotate;
 mod schemas;

@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use rota_aggregates::credential::Status;
+use rota_aggregates::credential::{ReplayOnly, Status};
 use rota_aggregates::workspace::{Policy, Workspace};
 use rota_aggregates::{EventId, Position, Sequence, StreamId, StreamKind, Timestamp, WorkspaceId};
 use uuid::Uuid;
 
 use super::{Beside, Due, Live};
 use crate::codec::Reader;
-use crate::slab::{HAS_PREPARED, HAS_RETIRING, Slot};
+use crate::slab::{HAS_PREPARED, HAS_REPLAY, HAS_RETIRING, Slot};
 
 impl Live {
     /// Writes the records from `first` on, at most `count`, for a snapshot. How many it wrote. The versions beside
@@ -26,6 +26,10 @@ impl Live {
                 out.extend_from_slice(&beside.until.micros().to_le_bytes());
                 out.extend_from_slice(&beside.digest);
                 out.extend_from_slice(&beside.grace_seconds.to_le_bytes());
+            }
+            if let Some(replay_only) = self.replay_only_of(slot, index) {
+                out.extend_from_slice(&replay_only.version.to_le_bytes());
+                out.extend_from_slice(&replay_only.until.micros().to_le_bytes());
             }
         }
         end.saturating_sub(first)
@@ -107,7 +111,12 @@ impl Live {
                     };
                     let besides = if due == Due::Expiry { &mut live.retiring } else { &mut live.prepared };
                     besides.insert(index, beside);
-                    live.due.insert((beside.until, index), due);
+                    live.due.insert((beside.until, index, due));
+                }
+                if slot.flags & HAS_REPLAY != 0 {
+                    let (version, until) = (input.u32()?, Timestamp::from_micros(input.i64()?));
+                    live.replay_only.insert(index, ReplayOnly { version, until });
+                    live.due.insert((until, index, Due::Replay));
                 }
                 if slot.status == Status::Active {
                     *live.counts.entry((slot.workspace, slot.kind)).or_default() += 1;

@@ -77,7 +77,8 @@ fn secret_ref() -> BoxedStrategy<SecretRef> {
 
 fn some_replaced() -> impl Strategy<Value = Option<Replaced>> {
     option::of(
-        (any::<u32>(), option::of(time())).prop_map(|(version, expires_at)| Replaced { version, expires_at }),
+        (any::<u32>(), option::of(time()), option::of(time()))
+            .prop_map(|(version, expires_at, replay_until)| Replaced { version, expires_at, replay_until }),
     )
 }
 
@@ -208,8 +209,9 @@ fn context() -> BoxedStrategy<Context> {
         Dialect::Internal,
     ]);
     let proof_kind = prop_oneof![proof_kind(), select(vec![ProofKind::OperatorKey, ProofKind::Schedule])];
-    let proof = (proof_kind, option::of(credential_id()), option::of(any::<u32>()), any::<bool>())
-        .prop_map(|(kind, credential, version, retiring)| Proof { kind, credential, version, retiring });
+    let proof = (proof_kind, option::of(credential_id()), option::of(any::<u32>()), any::<bool>()).prop_map(
+        |(kind, credential, version, retiring)| Proof { kind, credential, version, retiring, signed: None },
+    );
     (workspace_id(), actor, dialect, proof, uuid(), uuid(), uuid())
         .prop_map(|(workspace, actor, dialect, proof, request, causation, correlation)| Context {
             workspace,

@@ -110,6 +110,7 @@ impl Step {
                 secret: secret(next.at(successor).unwrap_or(0)),
                 grace_seconds,
                 compromised,
+                replayable: true,
                 proof,
                 policy,
                 ..rotate(1, now)
