@@ -1,5 +1,6 @@
 //! One `authenticate` for every dialect.
 
+use actix_web::http::header::HOST;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rota_aggregates::authority::Dialect;
@@ -7,7 +8,9 @@ use rota_aggregates::credential::Kind;
 use zeroize::Zeroizing;
 
 use super::request::Request;
+use crate::app::signature::Entry;
 use crate::app::{Authenticated, Caller, Failure, Principal};
+use crate::signing::{self, Body, Message};
 
 /// Why a caller is not let in.
 #[derive(Debug)]
@@ -52,6 +55,48 @@ impl Request {
         };
         let enter = |who: Authenticated| Caller { principal: Principal::Credential(who), ..anonymous };
         who.map(enter).map_err(|failure| self.keep_out(failure))
+    }
+
+    /// Whether the request claims to be signed.
+    pub(crate) fn is_signed(&self) -> bool {
+        signing::is_shown(&self.fields())
+    }
+
+    /// Lets in a credential by its signature over this request.
+    pub(crate) async fn signed(&self, dialect: Dialect, body: &[u8]) -> Result<Caller, NotLetIn> {
+        match self.enter_signed(dialect, body).await? {
+            (anonymous, Entry::Whole(verified)) => {
+                Ok(Caller { principal: Principal::Credential(verified.who), ..anonymous })
+            }
+            (_, Entry::ReplayOnly(_)) => Err(self.keep_out(Failure::Unauthenticated)),
+        }
+    }
+
+    /// What the signature over this request opens.
+    pub(crate) async fn enter_signed(
+        &self,
+        dialect: Dialect,
+        body: &[u8],
+    ) -> Result<(Caller, Entry), NotLetIn> {
+        let anonymous = self.caller(Principal::Anonymous, dialect);
+        let uri = self.http.uri();
+        let fields = self.fields();
+        let message = Message {
+            method: self.http.method().as_str(),
+            target: uri.path_and_query().map_or("/", |target| target.as_str()),
+            authority: self.header(HOST).or(uri.authority().map(|a| a.as_str())).unwrap_or_default(),
+            fields: &fields,
+            body: Body::Bytes(body),
+        };
+        match self.app().enter_by_signature(&anonymous, &message).await {
+            Ok(entry) => Ok((anonymous, entry)),
+            Err(failure) => Err(self.keep_out(failure)),
+        }
+    }
+
+    fn fields(&self) -> Vec<(&str, &[u8])> {
+        let headers = self.http.headers().iter();
+        headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
     }
 
     /// Lets in by whichever of the two is shown.

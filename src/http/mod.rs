@@ -13,6 +13,7 @@ mod limiter;
 mod native;
 pub mod problem;
 mod request;
+mod spritz;
 mod tls;
 
 use std::net::SocketAddr;
@@ -128,6 +129,7 @@ pub async fn start(app: Arc<App>, options: ServeOptions) -> std::io::Result<Runn
             .app_data(server.clone())
             .configure(health::routes)
             .configure(hopae::routes)
+            .configure(spritz::routes)
             .configure(native::routes)
             .default_service(web::to(native::not_found))
     })

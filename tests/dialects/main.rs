@@ -1,5 +1,7 @@
 //! The wire formats that rota speaks, over HTTP, on a server in this process.
 
+#[path = "../support/signer.rs"]
+mod signer;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -9,3 +11,6 @@ mod hopae_batch;
 mod hopae_errors;
 mod hopae_keys;
 mod hopae_rotate;
+mod spritz;
+mod spritz_regenerate;
+mod spritz_signatures;
