@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::credential::CredentialEvent;
 use crate::observation::ObservationEvent;
+use crate::webhook::WebhookEvent;
 use crate::workspace::WorkspaceEvent;
 
 /// Declares an event enum from its variants' structs: the type names, encoding, decoding and schemas.
@@ -132,7 +133,9 @@ pub enum Event {
     Workspace(WorkspaceEvent),
     /// Of a credential.
     Credential(CredentialEvent),
-    /// About either, without changing it.
+    /// Of a webhook.
+    Webhook(WebhookEvent),
+    /// About any of them, without changing it.
     Observation(ObservationEvent),
 }
 
@@ -145,6 +148,12 @@ impl From<WorkspaceEvent> for Event {
 impl From<CredentialEvent> for Event {
     fn from(event: CredentialEvent) -> Self {
         Self::Credential(event)
+    }
+}
+
+impl From<WebhookEvent> for Event {
+    fn from(event: WebhookEvent) -> Self {
+        Self::Webhook(event)
     }
 }
 
@@ -174,7 +183,7 @@ pub enum Unreadable {
 impl Event {
     /// The types of all events.
     pub fn types() -> impl Iterator<Item = &'static str> {
-        [WorkspaceEvent::TYPES, CredentialEvent::TYPES, ObservationEvent::TYPES]
+        [WorkspaceEvent::TYPES, CredentialEvent::TYPES, WebhookEvent::TYPES, ObservationEvent::TYPES]
             .into_iter()
             .flatten()
             .copied()
@@ -184,6 +193,7 @@ impl Event {
     pub fn schemas() -> Vec<(&'static str, schemars::Schema)> {
         let mut all = WorkspaceEvent::schemas();
         all.extend(CredentialEvent::schemas());
+        all.extend(WebhookEvent::schemas());
         all.extend(ObservationEvent::schemas());
         all
     }
@@ -193,6 +203,7 @@ impl Event {
         match self {
             Self::Workspace(e) => e.type_name(),
             Self::Credential(e) => e.type_name(),
+            Self::Webhook(e) => e.type_name(),
             Self::Observation(e) => e.type_name(),
         }
     }
@@ -202,6 +213,7 @@ impl Event {
         match self {
             Self::Workspace(e) => e.write_data(out),
             Self::Credential(e) => e.write_data(out),
+            Self::Webhook(e) => e.write_data(out),
             Self::Observation(e) => e.write_data(out),
         }
     }
@@ -212,6 +224,7 @@ impl Event {
         let read = None
             .or_else(|| CredentialEvent::read(name, data).map(|r| r.map(Self::Credential)))
             .or_else(|| WorkspaceEvent::read(name, data).map(|r| r.map(Self::Workspace)))
+            .or_else(|| WebhookEvent::read(name, data).map(|r| r.map(Self::Webhook)))
             .or_else(|| ObservationEvent::read(name, data).map(|r| r.map(Self::Observation)));
         match read {
             Some(Ok(event)) => Ok(event),

@@ -75,6 +75,10 @@ id! {
     WorkspaceId
 }
 id! {
+    /// A webhook. The credential with the same id is its secret.
+    WebhookId
+}
+id! {
     /// One recorded event (UUID v7, made with the command that led to it).
     EventId
 }
@@ -124,10 +128,13 @@ pub enum StreamKind {
     Refusals = 4,
     /// Destruction of sealed parts, by workspace.
     Shredding = 5,
+    /// The changes of one webhook.
+    Webhook = 6,
 }
 
 impl StreamKind {
-    const ALL: [Self; 5] = [Self::Credential, Self::Workspace, Self::Use, Self::Refusals, Self::Shredding];
+    const ALL: [Self; 6] =
+        [Self::Credential, Self::Workspace, Self::Use, Self::Refusals, Self::Shredding, Self::Webhook];
 
     fn prefix(self) -> &'static str {
         match self {
@@ -136,6 +143,7 @@ impl StreamKind {
             Self::Use => "use",
             Self::Refusals => "refusals",
             Self::Shredding => "shredding",
+            Self::Webhook => "webhook",
         }
     }
 }
@@ -168,6 +176,11 @@ impl StreamId {
     /// The stream of refusals that an actor met.
     pub fn refusals(actor: Uuid) -> Self {
         Self { kind: StreamKind::Refusals, id: actor }
+    }
+
+    /// The stream of a webhook's changes.
+    pub fn webhook(id: WebhookId) -> Self {
+        Self { kind: StreamKind::Webhook, id: id.0 }
     }
 
     /// The stream of destroyed sealed parts of a workspace.

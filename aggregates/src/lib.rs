@@ -7,6 +7,7 @@
 //! Where to start reading:
 //! - [`credential`]: the heart: issue, rotate, two-phase rotation, expiry, revocation;
 //! - [`workspace`]: the tenant and its policy;
+//! - [`webhook`]: where somebody wants to be told what happens;
 //! - [`observation`]: what is recorded about a credential without being a change of it;
 //! - [`record`]: the bytes of a recorded event, which are for ever;
 //! - [`ids`], [`time`], [`secret`]: the values that all of them use.
@@ -21,8 +22,11 @@ pub mod record;
 pub mod secret;
 pub mod time;
 pub mod upcast;
+pub mod webhook;
 pub mod workspace;
 
 pub use event::Event;
-pub use ids::{CredentialId, EventId, Position, RequestId, Sequence, StreamId, StreamKind, WorkspaceId};
+pub use ids::{
+    CredentialId, EventId, Position, RequestId, Sequence, StreamId, StreamKind, WebhookId, WorkspaceId,
+};
 pub use time::Timestamp;

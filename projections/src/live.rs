@@ -6,6 +6,7 @@
 //! the stream's is passed over, which is what lets a snapshot be written while events come in.
 
 mod encode;
+mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -21,6 +22,8 @@ use rota_aggregates::{
     CredentialId, Event, EventId, Position, Sequence, StreamId, StreamKind, Timestamp, WorkspaceId,
 };
 
+pub use self::webhooks::LiveWebhook;
+use self::webhooks::Webhooks;
 use crate::Fact;
 use crate::public_id::PublicId;
 use crate::slab::{HAS_PREPARED, HAS_REPLAY, HAS_RETIRING, PROD_MODE, Slab, Slot, TEST_MODE};
@@ -125,6 +128,7 @@ pub struct Live {
     due: BTreeSet<(Timestamp, u32, Due)>,
     workspaces: Vec<(WorkspaceId, Workspace, Sequence)>,
     workspace_index: HashMap<WorkspaceId, u32>,
+    webhooks: Webhooks,
     /// Live credentials by workspace and kind.
     counts: HashMap<(u32, Kind), u64>,
     /// The last sequence of the streams that change nothing.
@@ -161,6 +165,7 @@ impl Live {
             StreamKind::Workspace => {
                 self.workspace_index.get(&WorkspaceId(stream.id)).map(|i| self.workspaces[*i as usize].2)
             }
+            StreamKind::Webhook => self.webhooks.sequence(stream),
             _ => self.observations.get(stream).copied(),
         }
     }
@@ -175,6 +180,7 @@ impl Live {
         match fact.event {
             Event::Credential(event) => self.apply_credential(fact, event),
             Event::Workspace(event) => self.apply_workspace(fact, event),
+            Event::Webhook(event) => self.webhooks.apply(fact, event),
             Event::Observation(_) => {
                 self.observations.insert(fact.stream, fact.sequence);
                 self.remember(fact.id, fact.time.minute());

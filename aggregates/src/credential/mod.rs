@@ -56,7 +56,7 @@ pub enum Kind {
     Signing = 2,
     /// A workspace's own key, presented as a bearer token.
     WorkspaceKey = 3,
-    /// Signs what is sent to a webhook: the secret must be recoverable. Belongs to another credential.
+    /// Signs what is sent to a webhook: the secret must be recoverable. Belongs to another credential, or to a webhook.
     Webhook = 4,
 }
 

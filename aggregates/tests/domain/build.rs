@@ -9,7 +9,7 @@ use rota_aggregates::credential::{
     RevokeCredential, RevokeSecret, RotateSecret, RotationCancelled, RotationPrepared, SealedParts,
     SecretRef, SecretRevoked, SecretRotated,
 };
-use rota_aggregates::ids::{CredentialId, Hash, Position, WorkspaceId};
+use rota_aggregates::ids::{CredentialId, Hash, Position, WebhookId, WorkspaceId};
 use rota_aggregates::observation::{PartRef, SealedPart};
 use rota_aggregates::secret::Mode;
 use rota_aggregates::time::Timestamp;
@@ -19,6 +19,7 @@ use uuid::Uuid;
 pub const CREDENTIAL: CredentialId = CredentialId(Uuid::from_u128(0x0199_7c4e_0000_7000_8000_0000_0000_0001));
 pub const OTHER: CredentialId = CredentialId(Uuid::from_u128(0x0199_7c4e_0000_7000_8000_0000_0000_0002));
 pub const WORKSPACE: WorkspaceId = WorkspaceId(Uuid::from_u128(0x0199_7c4e_0000_7000_8000_0000_0000_00aa));
+pub const WEBHOOK: WebhookId = WebhookId(Uuid::from_u128(0x0199_7c4e_0000_7000_8000_0000_0000_00bb));
 
 /// The instant so many seconds after the tests' beginning, 2026-11-21T00:00:00Z.
 pub fn at(seconds: u32) -> Timestamp {

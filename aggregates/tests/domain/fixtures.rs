@@ -13,12 +13,16 @@ use rota_aggregates::observation::{
 };
 use rota_aggregates::record::{Claim, Context, Record, SealedHashes, encode_body, stamp};
 use rota_aggregates::secret::Mode;
+use rota_aggregates::webhook::{
+    DisableCause, Scheme, Settings, WebhookChanged, WebhookDeleted, WebhookDisabled, WebhookEnabled,
+    WebhookEvent, WebhookRegistered,
+};
 use rota_aggregates::workspace::{Policy, PolicySet, WorkspaceEvent, WorkspaceOpened};
 use uuid::Uuid;
 
 use crate::build::{
-    CREDENTIAL, OTHER, WORKSPACE, at, cancelled, committed, expired, hash, prepared, rotated, secret,
-    secret_part, secret_revoked,
+    CREDENTIAL, OTHER, WEBHOOK, WORKSPACE, at, cancelled, committed, expired, hash, prepared, rotated,
+    secret, secret_part, secret_revoked,
 };
 
 const LEAVES: &str = include_str!("../fixtures/leaves-v1.ndjson");
@@ -91,8 +95,16 @@ fn of_kind(kind: Kind) -> CredentialIssued {
 
 /// What the lines of `leaves-v1.ndjson` say, in their order. Together they use every field and every name.
 fn records() -> Vec<Record> {
-    [of_the_workspace(), of_issues(), of_rotations(), of_ends(), of_observations(), of_lost_answers()]
-        .concat()
+    [
+        of_the_workspace(),
+        of_issues(),
+        of_rotations(),
+        of_ends(),
+        of_observations(),
+        of_lost_answers(),
+        of_webhooks(),
+    ]
+    .concat()
 }
 
 fn of_the_workspace() -> Vec<Record> {
@@ -266,6 +278,44 @@ fn of_observations() -> Vec<Record> {
             },
         ),
     ]
+}
+
+fn of_webhooks() -> Vec<Record> {
+    let webhook = |sequence, event: WebhookEvent| plain(sequence, StreamId::webhook(WEBHOOK), event);
+    let settings = |types: &[&str], expiry_lead_seconds| Settings {
+        types: types.iter().map(|name| (*name).to_owned()).collect(),
+        expiry_lead_seconds,
+    };
+    let registered = WebhookRegistered {
+        webhook: WEBHOOK,
+        workspace: WORKSPACE,
+        owner: None,
+        scheme: Scheme::Standard,
+        settings: Settings::default(),
+        at: at(1),
+    };
+    let owned = WebhookRegistered { owner: Some(OTHER), scheme: Scheme::Body, ..registered.clone() };
+    let settings = settings(&["secret.rotated", "secret.expiring"], 600);
+    let changed = WebhookChanged { settings, described: vec!["url".into()], at: at(2) };
+    let causes = [
+        DisableCause::Call,
+        DisableCause::Failing,
+        DisableCause::Gone,
+        DisableCause::Backlog,
+        DisableCause::SecretRevoked,
+    ];
+    let mut records = vec![
+        Record {
+            sealed: SealedHashes { answer: None, details: Some(hash(0xd4)) },
+            ..webhook(1, registered.into())
+        },
+        webhook(1, owned.into()),
+        webhook(2, changed.into()),
+    ];
+    records.extend(causes.map(|cause| webhook(3, WebhookDisabled { cause, at: at(3) }.into())));
+    records.push(webhook(4, WebhookEnabled { at: at(4) }.into()));
+    records.push(webhook(5, WebhookDeleted { at: at(5) }.into()));
+    records
 }
 
 #[test]

@@ -14,4 +14,5 @@ mod revocation;
 mod rotate;
 mod schemas;
 mod two_phase;
+mod webhook;
 mod workspace;

@@ -7,7 +7,7 @@ use rota_aggregates::workspace::{Policy, Workspace};
 use rota_aggregates::{EventId, Position, Sequence, StreamId, StreamKind, Timestamp, WorkspaceId};
 use uuid::Uuid;
 
-use super::{Beside, Due, Live};
+use super::{Beside, Due, Live, Webhooks};
 use crate::codec::Reader;
 use crate::slab::{HAS_PREPARED, HAS_REPLAY, HAS_RETIRING, Slot};
 
@@ -79,6 +79,7 @@ impl Live {
                 out.extend_from_slice(id.0.as_bytes());
             }
         }
+        self.webhooks.encode(out);
     }
 
     /// Goes back to where a snapshot began to be written: what came while it was written is taken in again, and
@@ -166,6 +167,7 @@ impl Live {
                 ids.insert(EventId(Uuid::from_bytes(input.array()?)));
             }
         }
+        live.webhooks = Webhooks::decode(input)?;
         let fits = live.slab.iter().all(|slot| (slot.workspace as usize) < live.workspaces.len());
         fits.then_some(live)
     }
