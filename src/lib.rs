@@ -1,9 +1,11 @@
 //! The service: an event log, sealing, the verifiable ledger, the use cases, and the ways in.
 
 pub mod app;
+pub mod egress;
 pub mod http;
 pub mod ledger;
 pub mod log;
+pub mod notices;
 pub mod sealing;
 pub mod signing;
 pub mod telemetry;

@@ -3,6 +3,7 @@
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::CredentialRefusal;
 use rota_aggregates::record::NotRecordable;
+use rota_aggregates::webhook::WebhookRefusal;
 use rota_aggregates::workspace::WorkspaceRefusal;
 
 use crate::log::LogError;
@@ -18,6 +19,17 @@ pub enum Failure {
     /// A rule of the workspace.
     #[error(transparent)]
     Workspace(#[from] WorkspaceRefusal),
+    /// A rule of the webhook.
+    #[error(transparent)]
+    Webhook(#[from] WebhookRefusal),
+    /// There are as many as there may be.
+    #[error("there may be at most {most} {what}; delete one first")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        most: usize,
+    },
     /// Nobody known asks.
     #[error("the key or secret is not valid")]
     Unauthenticated,
@@ -80,9 +92,16 @@ impl Failure {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Credential(refusal) => refusal.code(),
-            Self::Workspace(WorkspaceRefusal::PolicyInvalid { .. }) | Self::Invalid { .. } => "invalid-input",
-            Self::Workspace(WorkspaceRefusal::NotOpen) | Self::NotFound(_) => "not-found",
+            Self::Workspace(WorkspaceRefusal::PolicyInvalid { .. })
+            | Self::Webhook(WebhookRefusal::Invalid { .. })
+            | Self::Invalid { .. } => "invalid-input",
+            Self::Workspace(WorkspaceRefusal::NotOpen)
+            | Self::Webhook(WebhookRefusal::Unknown)
+            | Self::NotFound(_) => "not-found",
             Self::Workspace(WorkspaceRefusal::AlreadyOpen) => "already-open",
+            Self::Webhook(WebhookRefusal::AlreadyRegistered) => "already-registered",
+            Self::Webhook(WebhookRefusal::Disabled) => "webhook-disabled",
+            Self::TooMany { .. } => "too-many",
             Self::Unauthenticated => "unauthenticated",
             Self::Captured => "captured-request",
             Self::Forbidden { .. } | Self::OperatorOnly => "forbidden",
@@ -101,7 +120,8 @@ impl Failure {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::Invalid { field, .. } => Some(field),
-            Self::Workspace(WorkspaceRefusal::PolicyInvalid { field, .. }) => Some(field),
+            Self::Workspace(WorkspaceRefusal::PolicyInvalid { field, .. })
+            | Self::Webhook(WebhookRefusal::Invalid { field, .. }) => Some(field),
             Self::Credential(
                 CredentialRefusal::GraceTooLong { .. } | CredentialRefusal::GraceTooShort { .. },
             ) => Some("gracePeriodSeconds"),

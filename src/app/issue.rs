@@ -39,6 +39,14 @@ pub struct Issue {
     pub profile: Map<String, Value>,
 }
 
+/// What begins with a credential, in a stream of its own.
+pub(super) struct Beside {
+    pub stream: StreamId,
+    pub event: Event,
+    /// Sealed with the event.
+    pub profile: Map<String, Value>,
+}
+
 /// A name within bounds.
 pub fn check_name(field: &str, name: &str) -> Result<(), Failure> {
     let length = name.chars().count();
@@ -66,6 +74,18 @@ impl App {
         issue: &Issue,
         idempotency: Option<&Idempotency>,
         render: impl Fn(&Made) -> Result<Vec<u8>, Failure>,
+    ) -> Result<Answer, Failure> {
+        self.issue_beside(caller, issue, idempotency, render, |_, _| Ok(None)).await
+    }
+
+    /// Issues a credential, and in the same append begins what it belongs to.
+    pub(super) async fn issue_beside(
+        &self,
+        caller: &Caller,
+        issue: &Issue,
+        idempotency: Option<&Idempotency>,
+        render: impl Fn(&Made) -> Result<Vec<u8>, Failure>,
+        beside: impl Fn(CredentialId, Timestamp) -> Result<Option<Beside>, Failure>,
     ) -> Result<Answer, Failure> {
         check_name("name", &issue.name)?;
         caller.allow(issue.workspace, &[Role::Admin], "workspace")?;
@@ -142,7 +162,13 @@ impl App {
                 fresh: Some(&fresh),
                 answer: idempotency.map(|i| (i, bytes.as_slice())),
             };
-            let events = self.encode(&caller, issue.workspace, events, &along, now, &mut entropy)?;
+            let mut events = self.encode(&caller, issue.workspace, events, &along, now, &mut entropy)?;
+            if let Some(Beside { stream, event, profile }) = beside(id, now)? {
+                expected.push((stream, None));
+                let details = Details { profile: Some(profile), ..caller.details() };
+                let (along, begun) = (Along { details, ..Along::default() }, vec![(stream, event)]);
+                events.extend(self.encode(&caller, issue.workspace, begun, &along, now, &mut entropy)?);
+            }
             let append = Append { expected, claim, events, shred: Vec::new(), decided_at: now };
             let committed = self.commit(place, append, held.clone()).await;
             if let Some(answer) = self.answer(committed, idempotency, bytes).await? {

@@ -3,7 +3,7 @@
 //!
 //! - [`open`](App::open): from a store to a running service, and back;
 //! - [`change`]: what every change has in common: deciding until the log agrees;
-//! - [`issue`], [`rotate`], [`lifecycle`], [`workspaces`]: the changes;
+//! - [`issue`], [`rotate`], [`lifecycle`], [`workspaces`], [`webhooks`]: the changes;
 //! - [`verify`], [`signature`], [`read`]: what changes nothing;
 //! - [`idempotency`]: answering a retry with the first answer;
 //! - [`upkeep`]: what is due: expiry, shredding, snapshots;
@@ -33,6 +33,7 @@ mod signing_keys;
 pub mod snapshot;
 pub mod upkeep;
 pub mod verify;
+pub mod webhooks;
 pub mod workspaces;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -51,6 +52,7 @@ pub use self::failure::Failure;
 pub use self::open::{LiveFrom, OpenError, Opened, OperatorKey, Options, StoreUrl, previous_key_path};
 use crate::log::EventLog;
 use crate::log::committer::{Committer, SharedTip};
+use crate::notices::Notices;
 use crate::sealing::KeyRing;
 use crate::views::Views;
 
@@ -72,6 +74,7 @@ pub struct App {
     /// Where the master key's file is, unless the key was given directly.
     master_key_file: Option<std::path::PathBuf>,
     jobs: Mutex<HashMap<&'static str, jobs::JobStatus>>,
+    notices: Notices,
 }
 
 impl App {
@@ -98,6 +101,16 @@ impl App {
     /// The views on disk.
     pub fn views(&self) -> &Arc<Views> {
         &self.views
+    }
+
+    /// What telling others needs.
+    pub fn notices(&self) -> &Notices {
+        &self.notices
+    }
+
+    /// A random number, to spread what would come all at once.
+    pub(crate) fn jitter(&self) -> Result<u16, Failure> {
+        Ok(u16::from_le_bytes(self.entropy()?.take::<2>()))
     }
 
     /// The position that the next event will have, to be watched.

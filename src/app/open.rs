@@ -10,6 +10,7 @@ use parking_lot::{Mutex, RwLock};
 use ring::rand::SystemRandom;
 use rota_aggregates::Position;
 use rota_aggregates::secret::{RANDOM_BYTES, Secret, SecretShape, generate};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 use zeroize::Zeroizing;
@@ -19,10 +20,13 @@ use super::entropy::Entropy;
 use super::rewrap::KEYS;
 use super::snapshot::Snapshots;
 use super::{App, Failure};
+use crate::egress::Egress;
 use crate::log::committer::{Committer, SharedTip, Tip, catch_up};
 use crate::log::memory::MemoryLog;
 use crate::log::sqlite::{SqliteLog, beside};
 use crate::log::{EventLog, LogError};
+use crate::notices::Notices;
+use crate::notices::sqlite::SqliteNotices;
 use crate::sealing::{KeyRing, MasterKey, MasterKeyError, SealError, StoredKeys};
 use crate::views::Views;
 
@@ -141,6 +145,8 @@ pub struct Options {
     pub operator_key: OperatorKey,
     /// What the live view is made of.
     pub live_from: LiveFrom,
+    /// Where requests to others' addresses may go.
+    pub egress: Egress,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -155,6 +161,7 @@ impl Options {
             master_key_file: None,
             operator_key: OperatorKey::Kept,
             live_from: LiveFrom::Snapshot,
+            egress: Egress::new(false),
             clock,
         }
     }
@@ -245,17 +252,17 @@ impl App {
         let random = SystemRandom::new();
         let given = options.master_key.is_some() || options.store == StoreUrl::Memory;
         let master_key_file = (!given).then(|| options.master_key_path());
-        let (log, views_path, snapshots, sqlite): (Arc<dyn EventLog>, _, _, _) = match &options.store {
+        let (log, database, snapshots, sqlite): (Arc<dyn EventLog>, _, _, _) = match &options.store {
             StoreUrl::Memory => {
-                let name = format!("rota-views-{}.db", Uuid::from_bytes(*random_bytes::<16>(&random)?));
+                let name = format!("rota-{}.db", Uuid::from_bytes(*random_bytes::<16>(&random)?));
                 (Arc::new(MemoryLog::new()), std::env::temp_dir().join(name), None, None)
             }
             StoreUrl::Sqlite(path) => {
                 let log = Arc::new(SqliteLog::open(path).await?);
-                let views = beside(path, "views");
-                (log.clone(), views, Some(Snapshots::beside(path)), Some(log))
+                (log.clone(), path.clone(), Some(Snapshots::beside(path)), Some(log))
             }
         };
+        let (views_path, notices_path) = (beside(&database, "views"), beside(&database, "notices"));
         let keys = key_ring(&mut options, &*log, &random).await?;
         let (operator, operator_key) = operator_key(&options.operator_key, &keys, &*log, &random).await?;
 
@@ -282,6 +289,8 @@ impl App {
         }
         let views = Arc::new(Views::open(&views_path, Arc::clone(&log)).await?);
         let follow = tokio::spawn(Arc::clone(&views).follow(committer.head()));
+        let store = Arc::new(SqliteNotices::open(&notices_path).await?);
+        let notices = Notices::new(store, options.egress).map_err(LogError::unavailable)?;
         let app = Arc::new(Self {
             log,
             tip,
@@ -297,13 +306,23 @@ impl App {
             snapshots,
             master_key_file,
             jobs: Mutex::default(),
+            notices,
         });
         let upkeep = tokio::spawn(Arc::clone(&app).upkeep());
+        // One process has the store, and so it is the one that tells.
+        let (leads, following) = watch::channel(true);
+        let telling = Arc::clone(&app);
+        let tell = tokio::spawn(async move {
+            crate::notices::run(telling, following).await;
+            drop(leads);
+        });
         if options.store == StoreUrl::Memory {
             // Open already; nobody else needs to find it by name.
-            let _ = std::fs::remove_file(&views_path);
+            for path in [&views_path, &notices_path] {
+                let _ = std::fs::remove_file(path);
+            }
         }
-        Ok(Opened { app, operator_key, replayed, tasks: vec![follow, upkeep], committer: committing })
+        Ok(Opened { app, operator_key, replayed, tasks: vec![follow, upkeep, tell], committer: committing })
     }
 
     /// Opens a fold of the ledger up to a position, from the events alone: for comparing.

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rota::app::Opened;
+use rota::egress::Egress;
 use rota::http::{ServeOptions, TlsFiles};
 use rota::telemetry::{self, LogFormat};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -50,6 +51,9 @@ pub struct Serve {
     /// Believe X-Forwarded-For: only behind a proxy that sets it
     #[arg(long, env = "ROTA_TRUST_FORWARDED_FOR")]
     trust_forwarded_for: bool,
+    /// Let webhooks lead to private and loopback addresses
+    #[arg(long, env = "ROTA_ALLOW_PRIVATE_NETWORKS")]
+    allow_private_networks: bool,
     /// How log lines are written to stderr
     #[arg(long, env = "ROTA_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -62,6 +66,7 @@ impl Serve {
         let mut signals = Signals::new()?;
         let mut options = self.store.options()?;
         options.operator_key = store::operator_key()?;
+        options.egress = Egress::new(self.allow_private_networks);
         let opened = tokio::select! {
             opened = store::open(options) => opened?,
             () = signals.wait() => return Ok(()),

@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use rota_aggregates::credential::CredentialRefusal;
 use rota_aggregates::record::NotRecordable;
+use rota_aggregates::webhook::WebhookRefusal;
 use rota_aggregates::workspace::WorkspaceRefusal;
 use serde::Serialize;
 
@@ -16,11 +17,16 @@ use crate::app::Failure;
 pub(crate) fn status(failure: &Failure) -> StatusCode {
     match failure {
         Failure::Credential(refusal) => refusal_status(refusal),
-        Failure::Workspace(WorkspaceRefusal::PolicyInvalid { .. }) | Failure::Invalid { .. } => {
-            StatusCode::BAD_REQUEST
-        }
-        Failure::Workspace(WorkspaceRefusal::NotOpen) | Failure::NotFound(_) => StatusCode::NOT_FOUND,
-        Failure::Workspace(WorkspaceRefusal::AlreadyOpen) | Failure::InProgress => StatusCode::CONFLICT,
+        Failure::Workspace(WorkspaceRefusal::PolicyInvalid { .. })
+        | Failure::Webhook(WebhookRefusal::Invalid { .. })
+        | Failure::Invalid { .. } => StatusCode::BAD_REQUEST,
+        Failure::Workspace(WorkspaceRefusal::NotOpen)
+        | Failure::Webhook(WebhookRefusal::Unknown)
+        | Failure::NotFound(_) => StatusCode::NOT_FOUND,
+        Failure::Workspace(WorkspaceRefusal::AlreadyOpen)
+        | Failure::Webhook(WebhookRefusal::AlreadyRegistered | WebhookRefusal::Disabled)
+        | Failure::TooMany { .. }
+        | Failure::InProgress => StatusCode::CONFLICT,
         Failure::Unauthenticated | Failure::Captured => StatusCode::UNAUTHORIZED,
         Failure::Forbidden { .. } | Failure::OperatorOnly => StatusCode::FORBIDDEN,
         Failure::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,

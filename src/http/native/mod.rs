@@ -7,6 +7,7 @@ mod events;
 mod query;
 mod rotations;
 mod verify;
+mod webhooks;
 mod wire;
 mod workspaces;
 
@@ -46,6 +47,15 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/credentials/{id}/erase-details", web::post().to(erase::of_credential))
         .route("/v1/events/{position}/erase-details", web::post().to(erase::of_event))
         .route("/v1/verify", web::post().to(verify::verify))
+        .route("/v1/webhooks", web::post().to(webhooks::register))
+        .route("/v1/webhooks", web::get().to(webhooks::list))
+        .route("/v1/webhooks/{id}", web::get().to(webhooks::get))
+        .route("/v1/webhooks/{id}", web::patch().to(webhooks::edit))
+        .route("/v1/webhooks/{id}", web::delete().to(webhooks::delete))
+        .route("/v1/webhooks/{id}/rotate-secret", web::post().to(webhooks::rotate_secret))
+        .route("/v1/webhooks/{id}/test", web::post().to(webhooks::test))
+        .route("/v1/webhooks/{id}/deliveries", web::get().to(webhooks::deliveries))
+        .route("/v1/webhooks/{id}/deliveries/{delivery}/redeliver", web::post().to(webhooks::redeliver))
         .route("/v1/events", web::get().to(events::list))
         .route("/v1/events/stream", web::get().to(events::stream))
         .route("/v1/admin/backup", web::post().to(admin::backup))

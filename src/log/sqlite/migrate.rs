@@ -15,6 +15,10 @@ pub const LEDGER: &[(i64, &str, &str)] =
 pub const VIEWS: &[(i64, &str, &str)] =
     &[(1, "views", include_str!("../../../migrations/sqlite/views/0001_views.sql"))];
 
+/// The migrations of the notices, by number.
+pub const NOTICES: &[(i64, &str, &str)] =
+    &[(1, "notices", include_str!("../../../migrations/sqlite/notices/0001_notices.sql"))];
+
 /// Runs what is missing.
 pub async fn migrate(
     connection: &mut SqliteConnection,

@@ -30,7 +30,7 @@ use sqlx::{Arguments, ConnectOptions, Executor, Row as _, SqliteConnection, Sqli
 use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
-pub use self::migrate::{VIEWS, migrate};
+pub use self::migrate::{NOTICES, VIEWS, migrate};
 pub use self::statements::ROWS_MAX;
 use super::{Batch, EventLog, LogError, Page, Side, StoredEvent};
 use crate::sealing::Sealed;

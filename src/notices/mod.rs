@@ -1,0 +1,97 @@
+//! Notices: telling others what happens, over HTTP.
+//!
+//! Two tasks, in one process of a deployment at a time. The *scribe* reads the ledger's feed from a stored
+//! cursor and writes down, with the cursor in one transaction, which notice goes to which webhook. The *sender*
+//! takes what is due and delivers it, again and again until the receiver has it or the attempts are used up. So
+//! each notice is delivered at least once, in no particular order, and its id tells repeats.
+//!
+//! - [`notice`]: which events are told, and in which words;
+//! - [`sign`]: the signatures;
+//! - [`store`]: what must survive a restart; [`sqlite`]: its embedded form;
+//! - [`scribe`], [`sender`]: the two tasks.
+
+pub mod notice;
+mod scribe;
+mod sender;
+pub mod sign;
+pub mod sqlite;
+pub mod store;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use reqwest::Client;
+use rota_aggregates::Position;
+use tokio::sync::{Notify, watch};
+
+use self::store::NoticeStore;
+use crate::app::App;
+use crate::app::webhooks::Address;
+use crate::egress::Egress;
+
+/// A connection is made within this time,
+const CONNECT: Duration = Duration::from_secs(5);
+/// and everything is done within this.
+const TOTAL: Duration = Duration::from_secs(15);
+/// Addresses that are remembered.
+const OPENED_MAX: usize = 10_000;
+
+/// What telling others needs.
+pub struct Notices {
+    /// What must survive a restart.
+    pub store: Arc<dyn NoticeStore>,
+    /// Where may be gone to.
+    pub egress: Egress,
+    client: Client,
+    /// There is something new to send.
+    wake: Notify,
+    /// Addresses of webhooks, by the event that has them.
+    opened: Mutex<HashMap<Position, Arc<Address>>>,
+}
+
+impl Notices {
+    /// Puts it together.
+    pub fn new(store: Arc<dyn NoticeStore>, egress: Egress) -> reqwest::Result<Self> {
+        let client = egress.client(CONNECT, TOTAL)?;
+        Ok(Self { store, egress, client, wake: Notify::new(), opened: Mutex::default() })
+    }
+
+    /// Lets the sender look again.
+    pub fn wake(&self) {
+        self.wake.notify_one();
+    }
+
+    /// An address that was opened before.
+    pub(crate) fn opened(&self, position: Position) -> Option<Arc<Address>> {
+        self.opened.lock().get(&position).cloned()
+    }
+
+    /// Remembers an address, so that it need not be read and opened for every delivery.
+    pub(crate) fn remember(&self, position: Position, address: Arc<Address>) {
+        let mut opened = self.opened.lock();
+        if opened.len() >= OPENED_MAX {
+            opened.clear();
+        }
+        opened.insert(position, address);
+    }
+}
+
+/// Tells others for ever, while `leads` says so: one process of a deployment at a time.
+pub async fn run(app: Arc<App>, mut leads: watch::Receiver<bool>) {
+    loop {
+        if leads.wait_for(|leads| *leads).await.is_err() {
+            return;
+        }
+        let work = async {
+            tokio::join!(scribe::follow(&app), sender::send(&app));
+        };
+        tokio::select! {
+            () = work => return,
+            lost = leads.wait_for(|leads| !*leads) => if lost.is_err() {
+                return;
+            },
+        }
+    }
+}
