@@ -11,6 +11,7 @@ struct Handles {
     commands: Counter,
     events: Counter,
     batch: Histogram,
+    overtaken: Counter,
 }
 
 /// Looked up once: a look-up by name on each commit would cost more than the counting.
@@ -21,6 +22,7 @@ fn handles() -> &'static Handles {
         commands: metrics::counter!("rota_commands_recorded_total"),
         events: metrics::counter!("rota_events_recorded_total"),
         batch: metrics::histogram!("rota_commit_events"),
+        overtaken: metrics::counter!("rota_commits_overtaken_total"),
     })
 }
 
@@ -31,6 +33,11 @@ pub fn committed(commands: usize, events: usize) {
     handles.commands.increment(commands as u64);
     handles.events.increment(events as u64);
     handles.batch.record(events as f64);
+}
+
+/// Counts a batch that was judged again, since another process had written in between.
+pub fn overtaken() {
+    handles().overtaken.increment(1);
 }
 
 /// Installs the recorder, once a process. What it gives renders the metrics.
@@ -62,6 +69,10 @@ pub fn metrics() -> PrometheusHandle {
 
 fn describe() {
     metrics::describe_counter!("rota_commits_total", "Commits of the event log: one flush each");
+    metrics::describe_counter!(
+        "rota_commits_overtaken_total",
+        "Batches judged again: another process was first"
+    );
     metrics::describe_counter!("rota_commands_recorded_total", "Commands that were recorded");
     metrics::describe_counter!("rota_events_recorded_total", "Events that were recorded");
     metrics::describe_histogram!("rota_commit_events", "Events in one commit");

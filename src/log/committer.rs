@@ -13,8 +13,12 @@
 //! **Order in a batch**: as the commands arrived. A command whose expectations no longer hold is *stale* and
 //! sinks none of its neighbours; its caller decides again.
 //!
-//! **Doubt.** If the store can't say whether a commit happened, the committer reads the tip and compares
-//! event ids, until it knows. Nobody is answered on a guess. Dropping a request does not drop its command.
+//! **Others.** On a store that several processes share somebody else may have written in between. Then the
+//! committer takes in what they wrote and judges the batch again: only commands that no longer fit are stale.
+//! One that others keep overtaking takes a turn, in which the store keeps them out.
+//!
+//! **Doubt.** If the store can't say whether a commit happened, the committer asks it to settle that, until it
+//! knows. Nobody is answered on a guess. Dropping a request does not drop its command.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -30,6 +34,7 @@ use rota_projections::replay_index::ReplayIndex;
 use rota_projections::{Fact, Recorded};
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::follow::Follower;
 use super::{Append, Batch, EventLog, LogError, NewEvent, Row, Side};
 use crate::telemetry;
 
@@ -42,7 +47,11 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 /// Use marks that go along with one commit.
 const MARKS_MAX: usize = 512;
 /// Events read at once when catching up.
-const PAGE: usize = 2_048;
+pub(super) const PAGE: usize = 2_048;
+/// A batch that others have overtaken so often takes a turn.
+const OVERTAKEN_MAX: u32 = 2;
+/// A batch that is overtaken even so is given up after so many attempts: its commands are stale.
+const ATTEMPTS_MAX: u32 = 16;
 
 /// What this process knows about the tip of the log: exact, because only the committer moves it.
 #[derive(Debug, Default)]
@@ -58,6 +67,13 @@ impl Tip {
     pub fn apply(&mut self, fact: &Fact<'_>) {
         self.live.apply(fact);
         self.replays.apply(fact);
+    }
+
+    /// Takes an event in if it is the next one: whoever else moves the tip may have been faster.
+    pub(super) fn apply_next(&mut self, fact: &Fact<'_>) {
+        if fact.position == self.live.next_position() {
+            self.apply(fact);
+        }
     }
 }
 
@@ -176,6 +192,7 @@ pub struct Committer {
     queue: mpsc::Sender<Message>,
     head: watch::Receiver<Position>,
     healthy: Arc<AtomicBool>,
+    follower: Arc<Follower>,
 }
 
 impl Committer {
@@ -184,9 +201,21 @@ impl Committer {
         let (queue, jobs) = mpsc::channel(QUEUE_MAX);
         let (head, watched) = watch::channel(tip.tip.read().live.next_position());
         let healthy = Arc::new(AtomicBool::new(true));
-        let worker = Worker { log, tip, head, healthy: Arc::clone(&healthy), backlog: VecDeque::new() };
+        let follower = Arc::new(Follower::new(Arc::clone(&log), Arc::clone(&tip), head));
+        let worker = Worker {
+            log,
+            tip,
+            follower: Arc::clone(&follower),
+            healthy: Arc::clone(&healthy),
+            backlog: VecDeque::new(),
+        };
         let task = tokio::spawn(worker.run(jobs));
-        (Self { queue, head: watched, healthy }, task)
+        (Self { queue, head: watched, healthy, follower }, task)
+    }
+
+    /// What moves the tip along with the log.
+    pub fn follower(&self) -> &Arc<Follower> {
+        &self.follower
     }
 
     /// The position that the next event will have: a hint that there is more, never the data.
@@ -246,14 +275,15 @@ impl Place<'_> {
 struct Worker {
     log: Arc<dyn EventLog>,
     tip: Arc<SharedTip>,
-    head: watch::Sender<Position>,
+    follower: Arc<Follower>,
     healthy: Arc<AtomicBool>,
     backlog: VecDeque<Job>,
 }
 
-/// A command that goes into the batch: where its events begin there, and its time.
+/// A command that goes into the batch: which one it was, where its events begin there, and its time.
 struct Accepted {
     job: Job,
+    order: usize,
     first: usize,
     sequences: Vec<Sequence>,
     time: Timestamp,
@@ -262,9 +292,32 @@ struct Accepted {
 /// A batch before its commit.
 struct Judged {
     accepted: Vec<Accepted>,
-    /// Commands that are not in the batch because of one that is, and what they hear once that is recorded.
-    waiting: Vec<(Job, Verdict)>,
+    /// Commands that are not in the batch because of one that is, which ones they were, and what they hear once that
+    /// is recorded.
+    waiting: Vec<(Job, usize, Verdict)>,
     batch: Batch,
+}
+
+impl Judged {
+    /// The commands as they came, to be judged again, and the marks.
+    fn undo(self) -> (Vec<Job>, Vec<UseMark>) {
+        let mut sides = self.batch.rows.into_iter().map(|row| row.side);
+        let mut jobs = Vec::with_capacity(self.accepted.len() + self.waiting.len());
+        for Accepted { mut job, order, .. } in self.accepted {
+            for event in &mut job.append.events {
+                event.side = sides.next().unwrap_or_default();
+            }
+            jobs.push((order, job));
+        }
+        jobs.extend(self.waiting.into_iter().map(|(job, order, _)| (order, job)));
+        jobs.sort_unstable_by_key(|(order, _)| *order);
+        (jobs.into_iter().map(|(_, job)| job).collect(), self.batch.marks)
+    }
+
+    fn jobs(self) -> impl Iterator<Item = Job> {
+        let waiting = self.waiting.into_iter().map(|(job, ..)| job);
+        self.accepted.into_iter().map(|accepted| accepted.job).chain(waiting)
+    }
 }
 
 impl Worker {
@@ -308,15 +361,17 @@ impl Worker {
 
     async fn commit(&self, jobs: Vec<Job>) {
         let (slots, marks) = self.tip.take_marks();
-        let Judged { accepted, waiting, batch } = self.judge(jobs, marks);
-        if batch.rows.is_empty() && batch.marks.is_empty() {
-            return;
-        }
-        let events = batch.rows.len();
-        match self.write(&batch).await {
+        let (judged, written) = self.commit_at_tip(jobs, marks).await;
+        match written {
             Ok(()) => {
-                self.healthy.store(true, Ordering::Relaxed);
-                telemetry::committed(accepted.len(), events);
+                if !judged.batch.is_empty() {
+                    self.healthy.store(true, Ordering::Relaxed);
+                }
+                if judged.accepted.is_empty() {
+                    return;
+                }
+                let Judged { accepted, waiting, batch } = judged;
+                telemetry::committed(accepted.len(), batch.rows.len());
                 self.take_in(&accepted, &batch);
                 for item in accepted {
                     let first = Position(batch.at.0 + item.first as u64);
@@ -324,27 +379,59 @@ impl Worker {
                     let recording = Recording { first, last, time: item.time };
                     item.job.answer(Ok(Verdict::Recorded(recording)));
                 }
-                for (job, verdict) in waiting {
+                for (job, _, verdict) in waiting {
                     job.answer(Ok(verdict));
                 }
             }
             Err(error) => {
-                self.healthy.store(false, Ordering::Relaxed);
-                tracing::error!(error = &error as &dyn std::error::Error, "a commit failed");
                 self.tip.return_marks(slots);
                 let verdict = match error {
                     LogError::Behind { .. } => Ok(Verdict::Stale),
                     LogError::Unavailable(_) => Err(CommitError::Unavailable),
                     _ => Err(CommitError::Unknown),
                 };
-                if verdict.is_ok() {
-                    self.catch_up().await;
+                if verdict.is_err() {
+                    self.healthy.store(false, Ordering::Relaxed);
+                    tracing::error!(error = &error as &dyn std::error::Error, "a commit failed");
                 }
-                for job in accepted.into_iter().map(|a| a.job).chain(waiting.into_iter().map(|(job, _)| job))
-                {
+                for job in judged.jobs() {
                     job.answer(verdict.clone());
                 }
             }
+        }
+    }
+
+    /// Judges and writes; and judges again what others have overtaken, with what they wrote taken in.
+    async fn commit_at_tip(
+        &self,
+        mut jobs: Vec<Job>,
+        mut marks: Vec<UseMark>,
+    ) -> (Judged, Result<(), LogError>) {
+        let mut overtaken = 0;
+        loop {
+            let judged = self.judge(jobs, marks);
+            let written = if judged.batch.is_empty() { Ok(()) } else { self.write(&judged.batch).await };
+            if !matches!(written, Err(LogError::Behind { .. })) {
+                if overtaken > OVERTAKEN_MAX {
+                    self.log.end_turn().await;
+                }
+                return (judged, written);
+            }
+            overtaken += 1;
+            telemetry::overtaken();
+            if overtaken == ATTEMPTS_MAX {
+                return (judged, written);
+            }
+            if overtaken > OVERTAKEN_MAX
+                && let Err(error) = self.log.take_turn().await
+            {
+                return (judged, Err(error));
+            }
+            if let Err(error) = self.follower.catch_up().await {
+                self.log.end_turn().await;
+                return (judged, Err(LogError::Unavailable(error.into())));
+            }
+            (jobs, marks) = judged.undo();
         }
     }
 
@@ -359,7 +446,7 @@ impl Worker {
         let mut signed: HashSet<(CredentialId, SignedRequest)> = HashSet::new();
         let mut accepted = Vec::with_capacity(jobs.len());
         let mut waiting = Vec::new();
-        for mut job in jobs {
+        for (order, mut job) in jobs.into_iter().enumerate() {
             let now = time.max(job.append.decided_at);
             let once = job.append.events.iter().find_map(|event| event.context.proof.once());
             if let Some(once) = once {
@@ -368,7 +455,7 @@ impl Worker {
                     continue;
                 }
                 if signed.contains(&once) {
-                    waiting.push((job, Verdict::Captured));
+                    waiting.push((job, order, Verdict::Captured));
                     continue;
                 }
             }
@@ -377,7 +464,8 @@ impl Worker {
                     if same { Verdict::AlreadyRecorded(position) } else { Verdict::KeyReused }
                 };
                 if let Some((used, position)) = claims.get(&claim.key.0) {
-                    waiting.push((job, verdict(used.fingerprint == claim.fingerprint, *position)));
+                    let verdict = verdict(used.fingerprint == claim.fingerprint, *position);
+                    waiting.push((job, order, verdict));
                     continue;
                 }
                 if let Some(earlier) = shared.replays.find(&claim, now) {
@@ -396,7 +484,7 @@ impl Worker {
                 |stream: &StreamId| sequences.get(stream).copied().or_else(|| shared.live.sequence(stream));
             if job.append.expected.iter().any(|(stream, expected)| at(stream) != *expected) {
                 if job.append.expected.iter().any(|(stream, _)| sequences.contains_key(stream)) {
-                    waiting.push((job, Verdict::Stale));
+                    waiting.push((job, order, Verdict::Stale));
                 } else {
                     job.answer(Ok(Verdict::Stale));
                 }
@@ -419,7 +507,7 @@ impl Worker {
                 batch.rows.push(Row { id: event.id, leaf, side: std::mem::take(&mut event.side) });
             }
             batch.shred.extend_from_slice(&job.append.shred);
-            accepted.push(Accepted { job, first, sequences: numbers, time });
+            accepted.push(Accepted { job, order, first, sequences: numbers, time });
         }
         Judged { accepted, waiting, batch }
     }
@@ -433,7 +521,7 @@ impl Worker {
         tracing::warn!(error = &*doubt as &dyn std::error::Error, "a commit's outcome is unknown; looking");
         let mut wait = Duration::from_millis(10);
         loop {
-            match self.is_recorded(batch).await {
+            match self.log.settle(batch).await {
                 Ok(true) => return Ok(()),
                 Ok(false) => return Err(LogError::Unavailable(doubt)),
                 Err(error) => {
@@ -449,18 +537,6 @@ impl Worker {
         }
     }
 
-    async fn is_recorded(&self, batch: &Batch) -> Result<bool, LogError> {
-        let next = self.log.next().await?;
-        if next <= batch.at || batch.rows.is_empty() {
-            return Ok(false);
-        }
-        let page = self.log.read(batch.at, 1).await?;
-        let Some((leaf, _)) = page.leaves.first() else { return Ok(false) };
-        let record =
-            Record::decode(leaf).map_err(|source| LogError::BadLeaf { position: batch.at, source })?;
-        Ok(batch.rows.first().is_some_and(|row| row.id == record.id))
-    }
-
     fn take_in(&self, accepted: &[Accepted], batch: &Batch) {
         let mut tip = self.tip.tip.write();
         for item in accepted {
@@ -469,24 +545,12 @@ impl Worker {
             {
                 let position = Position(batch.at.0 + (item.first + offset) as u64);
                 let claim = item.job.append.claim.filter(|_| offset == 0);
-                tip.apply(&fact(event, &row.side, position, *sequence, item.time, claim));
+                tip.apply_next(&fact(event, &row.side, position, *sequence, item.time, claim));
             }
         }
         let next = tip.live.next_position();
         drop(tip);
-        self.head.send_replace(next);
-    }
-
-    /// Takes in what another writer recorded.
-    async fn catch_up(&self) {
-        let from = self.tip.tip.read().live.next_position();
-        let caught = catch_up(&*self.log, from, |recorded| {
-            self.tip.tip.write().apply(&recorded.fact());
-        });
-        if let Err(error) = caught.await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the log's tip can't be read");
-        }
-        self.head.send_replace(self.tip.tip.read().live.next_position());
+        self.follower.announce(next);
     }
 }
 

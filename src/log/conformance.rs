@@ -472,6 +472,23 @@ impl EventLog for FaultyLog {
         }
     }
 
+    async fn settle(&self, batch: &Batch) -> Result<bool, LogError> {
+        self.see()?;
+        self.inner.settle(batch).await
+    }
+
+    async fn take_turn(&self) -> Result<(), LogError> {
+        self.inner.take_turn().await
+    }
+
+    async fn end_turn(&self) {
+        self.inner.end_turn().await;
+    }
+
+    async fn grown(&self, known: Position) -> bool {
+        self.inner.grown(known).await
+    }
+
     async fn next(&self) -> Result<Position, LogError> {
         self.see()?;
         self.inner.next().await

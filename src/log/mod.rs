@@ -12,13 +12,14 @@
 //! - **Append-only.** No event is ever changed or removed. Sealed parts beside it can be emptied.
 //! - **Durable when answered.** `Ok` means that a power cut does not lose it.
 //! - **Honest about doubt.** If nobody knows whether a commit happened, the answer is
-//!   [`LogError::Indeterminate`]; the caller reads the tip and compares ids, it never guesses.
+//!   [`LogError::Indeterminate`]; the caller has the store [settle](EventLog::settle) it, it never guesses.
 //!
 //! The [`committer`] sits above and is the only caller of `append`: it takes all waiting commands, judges
 //! each against the tip and the commands before it in the batch, and commits once for all of them.
 
 pub mod committer;
 pub mod conformance;
+pub mod follow;
 pub mod memory;
 pub mod sqlite;
 
@@ -100,6 +101,13 @@ pub struct Batch {
     pub marks: Vec<UseMark>,
 }
 
+impl Batch {
+    /// Whether there is nothing to write.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.shred.is_empty() && self.marks.is_empty()
+    }
+}
+
 /// An event as it is stored.
 #[derive(Clone, Debug)]
 pub struct StoredEvent {
@@ -161,6 +169,34 @@ impl LogError {
 pub trait EventLog: Send + Sync + 'static {
     /// Writes a batch in one durable commit.
     async fn append(&self, batch: &Batch) -> Result<(), LogError>;
+
+    /// After [`LogError::Indeterminate`]: whether the batch is recorded. If not, it never will be: a store on
+    /// which it could still come in late keeps it out first.
+    async fn settle(&self, batch: &Batch) -> Result<bool, LogError> {
+        let Some(row) = batch.rows.first() else { return Ok(false) };
+        if self.next().await? <= batch.at {
+            return Ok(false);
+        }
+        let page = self.read(batch.at, 1).await?;
+        Ok(page.leaves.first().is_some_and(|(leaf, _)| *leaf == row.leaf))
+    }
+
+    /// Keeps other writers out until the next [`append`](Self::append) or [`end_turn`](Self::end_turn), or until
+    /// it has lasted too long: for a writer whom others keep overtaking. A store with one writer has none to keep
+    /// out.
+    async fn take_turn(&self) -> Result<(), LogError> {
+        Ok(())
+    }
+
+    /// Lets the others in again.
+    async fn end_turn(&self) {}
+
+    /// Waits until there may be more than `known`, or for a while: a hint, never the data. `false` at once where
+    /// nobody else writes.
+    async fn grown(&self, known: Position) -> bool {
+        let _ = known;
+        false
+    }
 
     /// The position that the next event will have.
     async fn next(&self) -> Result<Position, LogError>;

@@ -24,7 +24,7 @@ use uuid::Uuid;
 const CALLERS: u64 = 64;
 const STREAMS: u64 = 20;
 
-fn stream(number: u64) -> StreamId {
+pub fn stream(number: u64) -> StreamId {
     StreamId::workspace(WorkspaceId(Uuid::from_u128(u128::from(number) + 1)))
 }
 
@@ -32,7 +32,7 @@ fn event_id(number: u64, part: u64) -> EventId {
     EventId(Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000 | u128::from(number * 16 + part)))
 }
 
-fn claim(key: u64, request: u8) -> Claim {
+pub fn claim(key: u64, request: u8) -> Claim {
     let mut hash = [7; 32];
     hash[..8].copy_from_slice(&key.to_le_bytes());
     Claim { key: Hash(hash), fingerprint: Hash([request; 32]) }
@@ -40,9 +40,19 @@ fn claim(key: u64, request: u8) -> Claim {
 
 /// A command with the given number: one event in each stream, after the given sequences.
 fn command(number: u64, streams: &[(StreamId, Option<Sequence>)], claim: Option<Claim>) -> Append {
+    command_of(number, streams, claim, |part| event_id(number, part))
+}
+
+/// The same, with ids of the caller's.
+pub fn command_of(
+    number: u64,
+    streams: &[(StreamId, Option<Sequence>)],
+    claim: Option<Claim>,
+    id: impl Fn(u64) -> EventId,
+) -> Append {
     let now = Timestamp::from_micros(1_790_000_000_000_000 + number as i64);
     let events = streams.iter().enumerate().map(|(part, (stream, _))| {
-        let id = event_id(number, part as u64);
+        let id = id(part as u64);
         let context = Context {
             workspace: WorkspaceId(stream.id),
             actor: Actor::OPERATOR,

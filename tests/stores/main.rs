@@ -6,3 +6,4 @@ mod conformance;
 mod disposable;
 mod files;
 mod sqlite;
+mod writers;

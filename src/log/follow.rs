@@ -1,0 +1,84 @@
+//! Taking in what others recorded: on a store that several processes share, the tip of each follows the feed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rota_aggregates::Position;
+use tokio::sync::watch;
+
+use super::committer::{PAGE, SharedTip, decode};
+use super::{EventLog, LogError};
+
+/// After a failure the next attempt waits this long.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Moves the tip along with the log.
+pub struct Follower {
+    log: Arc<dyn EventLog>,
+    tip: Arc<SharedTip>,
+    head: watch::Sender<Position>,
+}
+
+impl Follower {
+    /// A follower that tells `head` how far the tip is.
+    pub fn new(log: Arc<dyn EventLog>, tip: Arc<SharedTip>, head: watch::Sender<Position>) -> Self {
+        Self { log, tip, head }
+    }
+
+    /// Reads on from the tip until a page is not full. Everything that was committed when this was called is in the
+    /// tip afterwards: usually by one read, which is also the proof that there is no more.
+    pub async fn catch_up(&self) -> Result<Position, LogError> {
+        loop {
+            let from = self.tip.tip.read().live.next_position();
+            let page = self.log.read(from, PAGE).await?;
+            let full = page.leaves.len() >= PAGE;
+            if !page.leaves.is_empty() {
+                let recorded = decode(page).collect::<Result<Vec<_>, _>>()?;
+                let mut tip = self.tip.tip.write();
+                for event in &recorded {
+                    tip.apply_next(&event.fact());
+                }
+                let next = tip.live.next_position();
+                drop(tip);
+                self.announce(next);
+            }
+            if !full {
+                return Ok(self.tip.tip.read().live.next_position());
+            }
+        }
+    }
+
+    /// Says how far the tip is, to whoever watches. It never goes back.
+    pub(super) fn announce(&self, next: Position) {
+        self.head.send_if_modified(|head| {
+            let moved = next > *head;
+            *head = next.max(*head);
+            moved
+        });
+    }
+
+    /// Follows for ever, on a store that others write to; returns at once on one that has a single writer.
+    pub async fn run(self: Arc<Self>) {
+        let mut failing = false;
+        loop {
+            let known = self.tip.tip.read().live.next_position();
+            if !self.log.grown(known).await {
+                return;
+            }
+            match self.catch_up().await {
+                Ok(_) => {
+                    if std::mem::take(&mut failing) {
+                        tracing::info!("the log can be followed again");
+                    }
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        let error = &error as &dyn std::error::Error;
+                        tracing::error!(error, "the log can't be followed; trying again");
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+}
