@@ -215,7 +215,7 @@ impl CredentialView {
             _ => return,
         };
         match event {
-            CredentialEvent::CredentialIssued(_) => {}
+            CredentialEvent::CredentialIssued(_) | CredentialEvent::ReplayEnded(_) => {}
             CredentialEvent::SecretRotated(e) => {
                 self.replace(e.replaced.as_ref(), e.at);
                 self.versions.push(VersionView::new(&e.secret, e.at, VersionStatus::Active));
@@ -267,8 +267,6 @@ impl CredentialView {
                 self.revoked_at = Some(e.at);
                 self.updated_at = e.at;
             }
-            // No version's standing follows from it.
-            CredentialEvent::ReplayEnded(_) => {}
             CredentialEvent::CredentialDescribed(e) => {
                 if let Some(details) = details {
                     if e.changed.iter().any(|field| field == "name") {

@@ -13,15 +13,15 @@ use rota_aggregates::Timestamp;
 use rota_aggregates::authority::{Proof, ProofKind};
 use rota_aggregates::credential::{
     CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand, CredentialEvent,
-    CredentialRefusal, EndCause, ExpireOldSecret, IssueCredential, PREPARED_SECONDS_MAX, PrepareRotation,
-    RevokeCredential, RevokeSecret, RotateSecret,
+    CredentialRefusal, EndCause, EndReplay, ExpireOldSecret, IssueCredential, Kind, PREPARED_SECONDS_MAX,
+    PrepareRotation, ReplayEndCause, RevokeCredential, RevokeSecret, RotateSecret, SecretRef,
 };
 use rota_aggregates::workspace::{MAX_GRACE_SECONDS_DEFAULT, Policy};
 
 use super::any::proof_kind;
 use crate::build::{
-    Ask, CREDENTIAL, at, cancel, commit, describe, expire_old, issue, prepare, revoke, revoke_secret, rotate,
-    secret,
+    Ask, CREDENTIAL, at, cancel, commit, describe, expire_old, hash, issue_of, parts, prepare, revoke,
+    revoke_secret, rotate, secret,
 };
 
 // What is asked, in relation to the state that it meets: so that most commands are accepted, and some are not.
@@ -52,7 +52,7 @@ enum By {
 
 #[derive(Clone, Copy, Debug)]
 enum What {
-    Issue,
+    Issue(Kind),
     Rotate { means: Aim, next: Aim, grace: Option<u64>, compromised: bool },
     Prepare { means: Aim, next: Aim, grace: Option<u64>, wait: Option<u64> },
     Commit { means: Aim, cause: CommitCause },
@@ -61,6 +61,7 @@ enum What {
     RevokeSecret(u32),
     Revoke,
     Describe,
+    EndReplay(ReplayEndCause),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +84,7 @@ impl Aim {
 impl Step {
     pub fn now(&self, state: &Credential, before: Timestamp) -> Timestamp {
         let end = state.retiring.map(|r| r.expires_at).or(state.prepared.map(|p| p.deadline));
+        let end = end.or(state.replay_only.map(|r| r.until));
         match (self.when, end) {
             (When::AroundTheEnd(off), Some(end)) => Timestamp::from_micros(end.micros() + off).max(before),
             (When::AroundTheEnd(_), None) => before,
@@ -104,10 +106,10 @@ impl Step {
         let prepared = state.prepared.map(|p| p.version);
         let successor = Some(state.last_version + 1);
         match self.what {
-            What::Issue => IssueCredential { proof, now, ..issue() }.ask(),
+            What::Issue(kind) => IssueCredential { proof, now, ..issue_of(kind) }.ask(),
             What::Rotate { means, next, grace: grace_seconds, compromised } => RotateSecret {
                 means: means.at(state.active),
-                secret: secret(next.at(successor).unwrap_or(0)),
+                secret: secret_of(state.kind, next.at(successor).unwrap_or(0)),
                 grace_seconds,
                 compromised,
                 replayable: true,
@@ -118,7 +120,7 @@ impl Step {
             .ask(),
             What::Prepare { means, next, grace: grace_seconds, wait: deadline_seconds } => PrepareRotation {
                 means: means.at(state.active),
-                secret: secret(next.at(successor).unwrap_or(0)),
+                secret: secret_of(state.kind, next.at(successor).unwrap_or(0)),
                 grace_seconds,
                 deadline_seconds,
                 proof,
@@ -139,8 +141,14 @@ impl Step {
             What::RevokeSecret(version) => RevokeSecret { proof, ..revoke_secret(version, now) }.ask(),
             What::Revoke => RevokeCredential { proof, ..revoke(now) }.ask(),
             What::Describe => describe(&["name"], now).ask(),
+            What::EndReplay(cause) => EndReplay { cause, sealed: parts(), now }.ask(),
         }
     }
+}
+
+/// A version of a kind, sealed if that has to be.
+fn secret_of(kind: Kind, version: u32) -> SecretRef {
+    SecretRef { sealed: kind.recoverable().then_some(hash(0x50)), ..secret(version) }
 }
 
 fn aim() -> impl Strategy<Value = Aim> {
@@ -164,7 +172,8 @@ fn what() -> impl Strategy<Value = What> {
     let commit_cause = select(vec![CommitCause::Call, CommitCause::FirstUse]);
     let end_cause = || select(vec![EndCause::Call, EndCause::Due]);
     prop_oneof![
-        1 => Just(What::Issue),
+        1 => select(Kind::ALL.to_vec()).prop_map(What::Issue),
+        3 => select(vec![ReplayEndCause::Due, ReplayEndCause::FirstUse]).prop_map(What::EndReplay),
         8 => (aim(), aim(), grace(), prop::bool::weighted(0.2))
             .prop_map(|(means, next, grace, compromised)| What::Rotate { means, next, grace, compromised }),
         6 => (aim(), aim(), grace(), wait)
@@ -205,7 +214,9 @@ pub struct Turn {
 pub fn play(steps: &[Step]) -> Vec<Turn> {
     let mut state = Credential::default();
     let mut turns = Vec::with_capacity(steps.len() + 1);
-    let first = Step { when: When::Later(0), by: By::Operator, what: What::Issue, requires_secret: false };
+    let kind = if steps.len().is_multiple_of(2) { Kind::Signing } else { Kind::Client };
+    let first =
+        Step { when: When::Later(0), by: By::Operator, what: What::Issue(kind), requires_secret: false };
     let mut now = at(0);
     for step in std::iter::once(&first).chain(steps) {
         now = step.now(&state, now);
