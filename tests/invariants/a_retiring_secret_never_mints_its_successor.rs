@@ -1,8 +1,14 @@
 //! A secret in its grace period can be used, and can't make the next one.
 
+use std::time::Duration;
+
+use reqwest::Method;
+use rota::app::clock::Clock;
 use serde_json::json;
 
-use crate::support::Service;
+use crate::signer::Signer;
+use crate::signing::{REGENERATE, opens, regenerate, signed};
+use crate::support::{As, Service};
 
 /// If this fails, whoever steals an old secret can lock its owner out.
 #[tokio::test(flavor = "multi_thread")]
@@ -52,4 +58,38 @@ async fn a_retiring_key_leaves_no_key_behind() {
         let rotated = old.post(&format!("/v1/credentials/{target}/rotate"), json!({})).await;
         assert_eq!(rotated.expect(403).code(), "retiring-secret");
     }
+}
+
+/// If this fails, a signing secret on its way out, or one request that somebody saw, makes the next secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn neither_a_retiring_signature_nor_a_captured_one_mints_a_successor() {
+    let mut service = Service::start().await;
+    let workspace = service.operator.open_workspace("signing").await;
+    let (id, public, secret) = service.operator.issue(&workspace, "signing").await;
+    let old = Signer::new(&public, &secret);
+    let graceful = r#"{"oldSecretValidForSeconds":300}"#;
+    let captured = old.headers(service.clock.now().micros() / 1_000, "POST", REGENERATE, graceful);
+    let captured: Vec<(&str, &str)> = captured.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let capture = async |service: &Service| {
+        let body = Some(graceful.as_bytes().to_vec());
+        service.operator.with(&As::Nobody).send(Method::POST, REGENERATE, &captured, body).await.unwrap()
+    };
+    let first = capture(&service).await.expect(200);
+    let new = Signer::new(&public, first.json()["secret"].as_str().unwrap());
+
+    capture(&service).await.expect(401);
+    assert!(opens(&service, &old).await && opens(&service, &new).await);
+    for _ in 0..2 {
+        assert_eq!(regenerate(&service, &old, graceful).await.unwrap_err().status, 403);
+    }
+    service.restart(|_| ()).await;
+    capture(&service).await.expect(401);
+    // Up to the last millisecond of its grace period, and after it in another way.
+    service.clock.advance(Duration::from_millis(299_996));
+    assert_eq!(regenerate(&service, &old, graceful).await.unwrap_err().status, 403);
+    assert_eq!(regenerate(&service, &old, graceful).await.unwrap_err().status, 401);
+    capture(&service).await.expect(401);
+    let history = service.operator.history(&id).await;
+    assert_eq!(history.iter().filter(|t| t.contains("rotated")).count(), 1);
+    assert!(signed(&service, &new, Method::POST, REGENERATE, "{}", &[]).await.status == 200);
 }

@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 
+use crate::signer::Signer;
+use crate::signing::{opens, regenerate};
 use crate::support::Service;
 
 /// If this fails, a secret that somebody was told is dead lets others in.
@@ -79,4 +81,27 @@ async fn a_revocation_destroys_the_answers_of_what_it_revokes() {
     ask().await.expect(200);
     operator.post(&format!("/v1/credentials/{id}/revoke"), json!({})).await.expect(200);
     assert_eq!(ask().await.expect(410).code(), "answer-destroyed");
+}
+
+/// If this fails, a signature by a dead secret opens something.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_signing_secrets_sign_nothing() {
+    let service = Service::start().await;
+    let operator = &service.operator;
+    let workspace = operator.open_workspace("signing").await;
+    let (id, public, secret) = operator.issue(&workspace, "signing").await;
+    let mut signer = Signer::new(&public, &secret);
+    for _ in 0..10 {
+        assert!(opens(&service, &signer).await);
+        let new = regenerate(&service, &signer, "").await.unwrap();
+        assert!(!opens(&service, &signer).await, "the old secret of a rotation without grace");
+        signer = new;
+    }
+    let new = regenerate(&service, &signer, r#"{"oldSecretValidForSeconds":600}"#).await.unwrap();
+    assert!(opens(&service, &signer).await, "a retiring secret is valid");
+    operator.post(&format!("/v1/credentials/{id}/expire-old"), json!({})).await.expect(200);
+    assert!(!opens(&service, &signer).await, "an early end of grace");
+    assert!(opens(&service, &new).await);
+    operator.post(&format!("/v1/credentials/{id}/revoke"), json!({})).await.expect(200);
+    assert!(!opens(&service, &new).await, "a revoked credential");
 }

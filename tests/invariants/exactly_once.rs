@@ -10,7 +10,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 
-use crate::support::{Caller, OPERATOR, Process, Service, free_port, pair, text};
+use crate::signer::Signer;
+use crate::support::{As, Caller, OPERATOR, Process, Service, free_port, pair, text};
 
 const ROUNDS: u64 = 200;
 const SEED: u64 = 20_270_101;
@@ -194,4 +195,57 @@ async fn creating_is_exactly_once_too() {
     let listed = service.operator.get(&format!("/v1/credentials?workspaceId={workspace}")).await.json();
     let ids: Vec<_> = listed["items"].as_array().unwrap().iter().map(|c| text(&c["id"])).collect();
     assert_eq!(ids.len(), 1);
+}
+
+/// If this fails, an integrator whose answer was lost in a crash has no secret any more, or two.
+#[tokio::test(flavor = "multi_thread")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the process runs on the system's clock, and signatures say the time"
+)]
+async fn a_signed_regeneration_survives_kill_9() {
+    const PATH: &str = "/v1/integrator/regenerate-secret";
+    let folder = tempfile::tempdir().unwrap();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut process = Some(Process::serve_at(folder.path(), &listen));
+    let operator = Caller::bearer(&format!("http://{listen}"), OPERATOR);
+    let workspace = operator.open_workspace("kill").await;
+    let (id, public, secret) = operator.issue(&workspace, "signing").await;
+    let mut signer = Signer::new(&public, &secret);
+    let nobody = operator.with(&As::Nobody);
+    let ask = async |signer: &Signer, key: &str| {
+        let millis = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+        let mut headers = signer.headers(millis as i64, "POST", PATH, "{}");
+        headers.push(("Idempotency-Key".to_owned(), key.to_owned()));
+        let headers: Vec<(&str, &str)> = headers.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        nobody.send(Method::POST, PATH, &headers, Some(b"{}".to_vec())).await
+    };
+    let mut seed = SEED;
+    for round in 0..25 {
+        let key = format!("regeneration-number-{round:04}");
+        // The answer is lost: the process dies at some instant around it.
+        let pause = Duration::from_micros(next_random(&mut seed) % 12_000);
+        let (answer, ()) = tokio::join!(ask(&signer, &key), async {
+            tokio::time::sleep(pause).await;
+            let (folder, listen, running) = (folder.path().to_owned(), listen.clone(), process.take());
+            let again = move || {
+                drop(running.map(Process::kill));
+                Process::serve_at(&folder, &listen)
+            };
+            process = Some(tokio::task::spawn_blocking(again).await.unwrap());
+        });
+        drop(answer);
+        let secret = loop {
+            match ask(&signer, &key).await {
+                Ok(reply) if reply.status == 200 => break text(&reply.json()["secret"]),
+                Ok(reply) if [409, 503].contains(&reply.status.as_u16()) => {}
+                Ok(reply) => panic!("round {round}: {}: {}", reply.status, reply.text),
+                Err(_) => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        };
+        signer = Signer::new(&public, &secret);
+    }
+    let rotated = operator.history(&id).await.into_iter().filter(|t| t.contains("rotated")).count();
+    assert_eq!(rotated, 25);
+    process.take().map(Process::stop);
 }

@@ -1,5 +1,9 @@
 //! What must always hold: one file per rule, with its name.
 
+#[path = "../support/signer.rs"]
+mod signer;
+#[path = "../support/signing.rs"]
+mod signing;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -6,6 +6,8 @@ use std::time::Duration;
 use rota_aggregates::Timestamp;
 use serde_json::json;
 
+use crate::signer::Signer;
+use crate::signing::{opens, regenerate};
 use crate::support::{Service, text};
 
 const EXPIRED: &str = "rota.credential.old-secret-expired.v1";
@@ -118,4 +120,26 @@ async fn the_past_is_as_it_was() {
     assert_eq!(status("2026-01-01T00:00:00Z").await, "404");
     assert_eq!(status("2099-01-01T00:00:00Z").await, "400");
     assert_eq!(status("yesterday").await, "400");
+}
+
+/// If this fails, a signature counts a millisecond longer or shorter than was promised.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signature_is_by_a_live_secret_to_the_millisecond() {
+    let mut service = Service::start().await;
+    let workspace = service.operator.open_workspace("signing").await;
+    let (id, public, secret) = service.operator.issue(&workspace, "signing").await;
+    let old = Signer::new(&public, &secret);
+    let new = regenerate(&service, &old, r#"{"oldSecretValidForSeconds":3600}"#).await.unwrap();
+    let begun = rota::app::clock::Clock::now(&*service.clock);
+    // Both edges: from the rotation's own millisecond on, and up to the last one before its end.
+    assert!(opens(&service, &old).await && opens(&service, &new).await);
+    let end = begun.plus_seconds(3_600);
+    service.clock.set(Timestamp::from_micros(end.micros() - 1_000));
+    assert!(opens(&service, &old).await, "a millisecond before the end");
+    service.clock.set(end);
+    assert!(!opens(&service, &old).await, "at the end");
+    assert!(opens(&service, &new).await);
+    Service::until(|| async { service.operator.history(&id).await.iter().any(|t| t == EXPIRED) }).await;
+    service.restart(|_| ()).await;
+    assert!(!opens(&service, &old).await && opens(&service, &new).await);
 }
