@@ -2,7 +2,7 @@
 
 use rota_aggregates::authority::{Role, Roles};
 use rota_aggregates::credential::{CredentialCommand, CredentialRefusal, IssueCredential, Kind, Status};
-use rota_aggregates::secret::{Mode, RANDOM_BYTES, generate};
+use rota_aggregates::secret::{Mode, RANDOM_BYTES, Secret, generate};
 use rota_aggregates::{CredentialId, Event, Sequence, StreamId, Timestamp, WorkspaceId};
 use rota_projections::credential::CredentialView;
 use rota_projections::public_id::PublicId;
@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 use super::change::{ATTEMPTS_MAX, Along, Answer, decide, shape};
 use super::idempotency::{Idempotency, InProgress};
 use super::rotate::Made;
+use super::webhook_secret::is_owner;
 use super::{App, Caller, Failure};
 use crate::log::Append;
 
@@ -75,20 +76,25 @@ impl App {
         idempotency: Option<&Idempotency>,
         render: impl Fn(&Made) -> Result<Vec<u8>, Failure>,
     ) -> Result<Answer, Failure> {
-        self.issue_beside(caller, issue, idempotency, render, |_, _| Ok(None)).await
+        self.issue_beside(caller, issue, None, idempotency, render, |_, _| Ok(None)).await
     }
 
-    /// Issues a credential, and in the same append begins what it belongs to.
+    /// Issues a credential, and in the same append begins what it belongs to. A secret that the caller chose is its
+    /// parent's to set, too.
     pub(super) async fn issue_beside(
         &self,
         caller: &Caller,
         issue: &Issue,
+        chosen: Option<&Secret>,
         idempotency: Option<&Idempotency>,
         render: impl Fn(&Made) -> Result<Vec<u8>, Failure>,
         beside: impl Fn(CredentialId, Timestamp) -> Result<Option<Beside>, Failure>,
     ) -> Result<Answer, Failure> {
         check_name("name", &issue.name)?;
-        caller.allow(issue.workspace, &[Role::Admin], "workspace")?;
+        let owner = issue.parent.filter(|_| chosen.is_some());
+        if !is_owner(caller, owner)? {
+            caller.allow(issue.workspace, &[Role::Admin], "workspace")?;
+        }
         if let Some(who) = caller.credential().filter(|who| !who.roles.covers(issue.roles)) {
             tracing::debug!(credential = %who.credential, "roles beyond the caller's own");
             return Err(Failure::Forbidden { needs: Role::Admin });
@@ -122,7 +128,8 @@ impl App {
             if taken {
                 continue;
             }
-            let fresh = self.fresh(id, issue.kind, 1, generated.secret, now, &mut entropy);
+            let secret = chosen.map_or(generated.secret, |chosen| Secret::new(chosen.expose().to_owned()));
+            let fresh = self.fresh(id, issue.kind, 1, secret, now, &mut entropy);
             let command = CredentialCommand::Issue(IssueCredential {
                 credential: id,
                 workspace: issue.workspace,

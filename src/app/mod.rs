@@ -3,7 +3,7 @@
 //!
 //! - [`open`](App::open): from a store to a running service, and back;
 //! - [`change`]: what every change has in common: deciding until the log agrees;
-//! - [`issue`], [`rotate`], [`lifecycle`], [`workspaces`], [`webhooks`]: the changes;
+//! - [`issue`], [`rotate`], [`webhook_secret`], [`lifecycle`], [`workspaces`], [`webhooks`]: the changes;
 //! - [`verify`], [`signature`], [`read`]: what changes nothing;
 //! - [`idempotency`]: answering a retry with the first answer;
 //! - [`upkeep`]: what is due: expiry, shredding, snapshots;
@@ -33,6 +33,7 @@ mod signing_keys;
 pub mod snapshot;
 pub mod upkeep;
 pub mod verify;
+pub mod webhook_secret;
 pub mod webhooks;
 pub mod workspaces;
 

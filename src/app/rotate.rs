@@ -12,6 +12,8 @@ use rota_projections::credential::CredentialView;
 
 use super::change::{Along, Answer, Subject, decide, shredded};
 use super::idempotency::{Idempotency, InProgress};
+use super::issue::webhook_of;
+use super::webhook_secret::is_owner;
 use super::{App, Caller, Failure};
 use crate::app::change::ATTEMPTS_MAX;
 use crate::log::Append;
@@ -83,10 +85,12 @@ pub(super) fn check_reason(reason: Option<&str>) -> Result<(), Failure> {
     }
 }
 
-struct Plan {
+struct Plan<'a> {
     operation: &'static str,
     reason: Option<String>,
     with_view: bool,
+    /// The secret, if it was chosen, and whose it is.
+    chosen: Option<(&'a Secret, CredentialId)>,
 }
 
 impl App {
@@ -99,7 +103,34 @@ impl App {
         idempotency: Option<&Idempotency>,
         render: impl Fn(&Made) -> Result<Vec<u8>, Failure>,
     ) -> Result<Answer, Failure> {
-        let plan = Plan { operation: "rotate", reason: rotate.reason.clone(), with_view: rotate.with_view };
+        self.rotate_planned(caller, credential, rotate, None, idempotency, render).await
+    }
+
+    /// Rotates the webhook secret of `owner` to one that the caller chose; the owner may do it too.
+    pub(super) async fn rotate_chosen(
+        &self,
+        caller: &Caller,
+        owner: CredentialId,
+        rotate: &Rotate,
+        chosen: &Secret,
+        idempotency: Option<&Idempotency>,
+        render: impl Fn(&Made) -> Result<Vec<u8>, Failure>,
+    ) -> Result<Answer, Failure> {
+        let chosen = Some((chosen, owner));
+        self.rotate_planned(caller, webhook_of(owner), rotate, chosen, idempotency, render).await
+    }
+
+    async fn rotate_planned(
+        &self,
+        caller: &Caller,
+        credential: CredentialId,
+        rotate: &Rotate,
+        chosen: Option<(&Secret, CredentialId)>,
+        idempotency: Option<&Idempotency>,
+        render: impl Fn(&Made) -> Result<Vec<u8>, Failure>,
+    ) -> Result<Answer, Failure> {
+        let (reason, with_view) = (rotate.reason.clone(), rotate.with_view);
+        let plan = Plan { operation: "rotate", reason, with_view, chosen };
         let compromised = rotate.reason.as_deref() == Some(COMPROMISED);
         let grace_seconds = rotate.grace_seconds;
         let replayable = idempotency.is_some_and(Idempotency::is_hard_to_guess);
@@ -128,8 +159,8 @@ impl App {
         idempotency: Option<&Idempotency>,
         render: impl Fn(&Made) -> Result<Vec<u8>, Failure>,
     ) -> Result<Answer, Failure> {
-        let plan =
-            Plan { operation: "prepare", reason: prepare.reason.clone(), with_view: prepare.with_view };
+        let (reason, with_view) = (prepare.reason.clone(), prepare.with_view);
+        let plan = Plan { operation: "prepare", reason, with_view, chosen: None };
         let (grace_seconds, deadline_seconds) = (prepare.grace_seconds, prepare.deadline_seconds);
         let command = |subject: &Subject, secret: SecretRef, means: Option<u32>| {
             CredentialCommand::Prepare(PrepareRotation {
@@ -151,7 +182,7 @@ impl App {
         &self,
         caller: &Caller,
         id: CredentialId,
-        plan: &Plan,
+        plan: &Plan<'_>,
         idempotency: Option<&Idempotency>,
         command: impl Fn(&Subject, SecretRef, Option<u32>) -> CredentialCommand,
         render: impl Fn(&Made) -> Result<Vec<u8>, Failure>,
@@ -162,7 +193,15 @@ impl App {
         for _ in 0..ATTEMPTS_MAX {
             let subject = self.subject(caller, id)?;
             let workspace = subject.live.state.workspace;
-            self.allow(&subject.caller, id, workspace, &[Role::Rotator], true, plan.operation).await?;
+            let owner = plan.chosen.map(|(_, owner)| owner);
+            match is_owner(&subject.caller, owner) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.allow(&subject.caller, id, workspace, &[Role::Rotator], true, plan.operation)
+                        .await?;
+                }
+                Err(refusal) => return Err(self.refuse(&subject.caller, id, plan.operation, refusal).await),
+            }
             let claim = idempotency.map(|i| i.claim(self, workspace));
             if let (Some(claim), Some(idempotency)) = (&claim, idempotency) {
                 if held.is_none() {
@@ -187,7 +226,14 @@ impl App {
             let mut entropy = self.entropy()?;
             let means = *means.get_or_insert(subject.live.state.active);
             let next = subject.live.state.last_version + 1;
-            let fresh = self.fresh_secret(&subject.live, next, subject.now, &mut entropy);
+            let fresh = match plan.chosen {
+                None => self.fresh_secret(&subject.live, next, subject.now, &mut entropy),
+                Some((chosen, _)) => {
+                    let (kind, now) = (subject.live.state.kind, subject.now);
+                    let secret = Secret::new(chosen.expose().to_owned());
+                    self.fresh(id, kind, next, secret, now, &mut entropy)
+                }
+            };
             let decision =
                 decide(subject.live.state, command(&subject, fresh.reference.clone(), means)).await;
             let events = match decision {

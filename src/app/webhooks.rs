@@ -179,7 +179,7 @@ impl App {
             let (stream, event) = (StreamId::webhook(id), event(id, now)?.into());
             Ok(Some(Beside { stream, event, profile: profile.clone() }))
         };
-        self.issue_beside(caller, &issue, idempotency, render, beside).await
+        self.issue_beside(caller, &issue, None, idempotency, render, beside).await
     }
 
     /// Changes a webhook. The position of its last event; `None` if it was so already.

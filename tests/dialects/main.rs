@@ -14,3 +14,5 @@ mod hopae_rotate;
 mod spritz;
 mod spritz_regenerate;
 mod spritz_signatures;
+mod spritz_webhook_secret;
+mod spritz_webhooks;

@@ -60,6 +60,7 @@ fn field(failure: &Failure) -> Option<&str> {
     match failure.field() {
         Some("gracePeriodSeconds") => Some(GRACE),
         Some("roles") => Some("permissions"),
+        Some("types") => Some("events"),
         other => other,
     }
 }
@@ -85,6 +86,7 @@ fn resource(request: &Request, failure: &Failure) -> (&'static str, String) {
     let key = request.header(crate::signing::INTEGRATOR_KEY);
     match (failure, request.http.match_info().get("id")) {
         (Failure::NotFound("route"), _) => ("route", request.http.path().to_owned()),
+        (Failure::NotFound("webhook"), Some(id)) => ("webhook", id.to_owned()),
         (_, Some(id)) => ("api-key", id.to_owned()),
         _ => ("integrator", key.unwrap_or_default().to_owned()),
     }

@@ -9,6 +9,8 @@ mod body;
 mod error;
 mod integrator;
 mod regenerate;
+mod webhook_secret;
+mod webhooks;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
@@ -25,6 +27,12 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("", web::get().to(integrator::get))
         .route("/", web::get().to(integrator::get))
         .route("/regenerate-secret", web::post().to(regenerate::post))
+        .route("/webhook-secret", web::post().to(webhook_secret::post))
+        .route("/webhooks", web::get().to(webhooks::list))
+        .route("/webhooks", web::post().to(webhooks::create))
+        .route("/webhooks/deliveries", web::get().to(webhooks::deliveries))
+        .route("/webhooks/{id}", web::patch().to(webhooks::patch))
+        .route("/webhooks/{id}", web::delete().to(webhooks::delete))
         .default_service(web::to(not_found));
     let api_keys = web::scope("/v1/api-keys")
         .route("", web::get().to(api_keys::list))
