@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use super::clock::Clock;
 use super::entropy::Entropy;
 use super::rewrap::KEYS;
+use super::signing_keys::SigningKeys;
 use super::snapshot::Snapshots;
 use super::{App, Failure};
 use crate::egress::Egress;
@@ -301,7 +302,7 @@ impl App {
             clock: options.clock,
             random,
             in_progress: Arc::new(Mutex::new(HashSet::new())),
-            signing_keys: Default::default(),
+            signing_keys: SigningKeys::default(),
             used_once: Mutex::default(),
             snapshots,
             master_key_file,

@@ -1,6 +1,7 @@
 //! One `authenticate` for every dialect.
 
 use actix_web::http::header::HOST;
+use actix_web::http::uri::Authority;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rota_aggregates::authority::Dialect;
@@ -84,7 +85,7 @@ impl Request {
         let message = Message {
             method: self.http.method().as_str(),
             target: uri.path_and_query().map_or("/", |target| target.as_str()),
-            authority: self.header(HOST).or(uri.authority().map(|a| a.as_str())).unwrap_or_default(),
+            authority: self.header(HOST).or(uri.authority().map(Authority::as_str)).unwrap_or_default(),
             fields: &fields,
             body: Body::Bytes(body),
         };

@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_query_that_does_not_say_one_thing_is_refused() {
-        let many = format!("/a?{}", (0..101).map(|n| format!("k{n}=1&")).collect::<String>());
+        let many = format!("/a?{}", (0..101).map(|n| format!("k{n}=1")).collect::<Vec<_>>().join("&"));
         for bad in ["/a?a=1&a=2", "/a?a=1&%61=1", "/a?a=%ff", &many] {
             assert!(matches!(path_with_query(bad), Err(Refused::Query(_))), "{bad}");
         }

@@ -6,7 +6,7 @@
 //! either scheme.
 
 use rota_aggregates::Timestamp;
-use sfv::{BareItem, Dictionary, InnerList, ListEntry, ListSerializer, Parser};
+use sfv::{BareItem, Dictionary, InnerList, ListEntry, ListSerializer, Parser, StringRef};
 
 use super::digest::{self, CONTENT_DIGEST};
 use super::{Message, Refused, Signed, combined};
@@ -56,7 +56,7 @@ pub(super) fn read(message: &Message<'_>) -> Result<Signed, Refused> {
 
 /// Whether a signature is of the kind that is understood here.
 fn is_ours(covered: &InnerList) -> bool {
-    let text = |name: &str| covered.params.get(name).map(|value| value.as_string().map(|text| text.as_str()));
+    let text = |name: &str| covered.params.get(name).map(|value| value.as_string().map(StringRef::as_str));
     let key = text("keyid").flatten().is_some_and(|key| key.starts_with("int_"));
     key && matches!(text("alg"), None | Some(Some("hmac-sha256")))
 }
