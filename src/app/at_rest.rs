@@ -1,20 +1,21 @@
-//! A ledger that nobody serves: opened to be looked at, with the lock held, and nothing started.
+//! A ledger that is opened to be looked at: nothing is started, and nothing is made.
 
 use std::sync::Arc;
 
 use ring::rand::SystemRandom;
 
-use super::open::{OpenError, Options, StoreUrl, key_ring};
+use super::open::{LEDGER, OpenError, Options, StoreUrl, key_ring, random_bytes, replica_file};
 use super::rewrap::KEYS;
 use super::snapshot::Snapshots;
 use crate::log::EventLog;
+use crate::log::postgres::PostgresLog;
 use crate::log::sqlite::SqliteLog;
 use crate::sealing::KeyRing;
 
 /// A ledger at rest.
 pub struct AtRest {
     /// Its log.
-    pub log: Arc<SqliteLog>,
+    pub log: Arc<dyn EventLog>,
     /// Its keys, if the master key is at hand: looking at events needs none.
     pub keys: Result<KeyRing, OpenError>,
     /// Its snapshots.
@@ -22,17 +23,26 @@ pub struct AtRest {
 }
 
 impl AtRest {
-    /// Takes the lock and opens what is there. Makes nothing: neither a store nor a master key.
+    /// Opens what is there: a file with its lock taken, or a database, which others may be serving. Makes nothing:
+    /// neither a store nor a master key.
     pub async fn open(mut options: Options) -> Result<Self, OpenError> {
-        let StoreUrl::Sqlite(path) = options.store.clone() else { return Err(OpenError::NothingKept) };
-        if !path.exists() {
-            return Err(OpenError::NoLedger { path });
-        }
-        let log = Arc::new(SqliteLog::open(&path).await?);
-        let keys = match log.meta(KEYS).await? {
-            Some(_) => key_ring(&mut options, &*log, &SystemRandom::new()).await,
-            None => Err(OpenError::NoLedger { path: path.clone() }),
+        let random = SystemRandom::new();
+        let (log, snapshots): (Arc<dyn EventLog>, _) = match &options.store {
+            StoreUrl::Memory => return Err(OpenError::NothingKept),
+            StoreUrl::Sqlite(path) if !path.exists() => {
+                return Err(OpenError::NoLedger { store: options.store.to_string() });
+            }
+            StoreUrl::Sqlite(path) => (Arc::new(SqliteLog::open(path).await?), Snapshots::beside(path)),
+            StoreUrl::Postgres(url) => {
+                let log = PostgresLog::open_existing(url, *random_bytes::<8>(&random)?).await?;
+                let id = log.meta(LEDGER).await?.unwrap_or_default();
+                (Arc::new(log), Snapshots::beside(&replica_file(&options.data, &id)?))
+            }
         };
-        Ok(Self { log, keys, snapshots: Snapshots::beside(&path) })
+        let keys = match log.meta(KEYS).await? {
+            Some(_) => key_ring(&mut options, &*log, &random).await,
+            None => Err(OpenError::NoLedger { store: options.store.to_string() }),
+        };
+        Ok(Self { log, keys, snapshots })
     }
 }

@@ -276,6 +276,7 @@ impl App {
 
     /// A place in the committer's queue.
     pub(super) fn place(&self) -> Result<Place<'_>, Failure> {
+        self.trusts_its_clock()?;
         Ok(self.committer.reserve()?)
     }
 }

@@ -18,6 +18,11 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Returns once `now() >= time`.
     async fn sleep_until(&self, time: Timestamp);
+
+    /// Whether it tells the real time, and can so be compared with another real clock.
+    fn is_real(&self) -> bool {
+        true
+    }
 }
 
 /// The system's wall clock.
@@ -64,6 +69,10 @@ impl ManualClock {
 
 #[async_trait]
 impl Clock for ManualClock {
+    fn is_real(&self) -> bool {
+        false
+    }
+
     fn now(&self) -> Timestamp {
         *self.0.borrow()
     }

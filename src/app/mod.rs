@@ -50,7 +50,7 @@ pub use self::change::Answer;
 use self::clock::Clock;
 use self::entropy::Entropy;
 pub use self::failure::Failure;
-pub use self::open::{LiveFrom, OpenError, Opened, OperatorKey, Options, StoreUrl, previous_key_path};
+pub use self::open::{DATA, LiveFrom, OpenError, Opened, OperatorKey, Options, StoreUrl, previous_key_path};
 use crate::log::EventLog;
 use crate::log::committer::{Committer, SharedTip};
 use crate::notices::Notices;
@@ -76,12 +76,28 @@ pub struct App {
     master_key_file: Option<std::path::PathBuf>,
     jobs: Mutex<HashMap<&'static str, jobs::JobStatus>>,
     notices: Notices,
+    /// Where the store is, for people.
+    store: String,
+    /// By how many milliseconds this machine's clock is ahead of the store's; 0 while they agree.
+    clock_off: std::sync::atomic::AtomicI64,
+    /// What keeps another process from this one's files.
+    _held: Option<std::fs::File>,
 }
 
 impl App {
     /// Now: never before the last event, whatever the clock does.
     pub fn now(&self) -> Timestamp {
         self.clock.now().max(self.tip.tip.read().live.last_time())
+    }
+
+    /// Where the store is, without anything secret.
+    pub fn store(&self) -> &str {
+        &self.store
+    }
+
+    /// Whether this machine's clock agrees with the store's.
+    pub fn clock_agrees(&self) -> bool {
+        self.trusts_its_clock().is_ok()
     }
 
     /// The clock.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -24,7 +25,8 @@ use super::{App, Failure};
 use crate::egress::Egress;
 use crate::log::committer::{Committer, SharedTip, Tip, catch_up};
 use crate::log::memory::MemoryLog;
-use crate::log::sqlite::{SqliteLog, beside};
+use crate::log::postgres::{PostgresLog, PostgresUrl};
+use crate::log::sqlite::{self, SqliteLog, beside};
 use crate::log::{EventLog, LogError};
 use crate::notices::Notices;
 use crate::notices::sqlite::SqliteNotices;
@@ -33,6 +35,14 @@ use crate::views::Views;
 
 /// The name under which the store keeps the operator key's digest.
 const OPERATOR: &str = "operator-key";
+/// The name under which a shared store keeps what its replicas' files are named by.
+pub(super) const LEDGER: &str = "ledger-id";
+/// Where a replica on a shared store keeps what is its own.
+pub const DATA: &str = "rota-data";
+/// A replica's clock may be so far off the store's.
+const CLOCK_OFF_MAX_MILLIS: i64 = 2_000;
+/// The clocks are compared this often.
+const CLOCK_LOOK: Duration = Duration::from_secs(5);
 /// Closing waits at most so long for whoever still holds the service.
 const CLOSING: Duration = Duration::from_secs(5);
 /// An operator key has at least this many characters.
@@ -43,6 +53,8 @@ pub const OPERATOR_KEY_CHARS_MIN: usize = 32;
 pub enum StoreUrl {
     /// `sqlite:PATH`
     Sqlite(PathBuf),
+    /// `postgres://…`
+    Postgres(PostgresUrl),
     /// `memory:`, for trying out: nothing is kept.
     Memory,
 }
@@ -56,10 +68,25 @@ impl FromStr for StoreUrl {
                 Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into()))
             }
             Some(("memory", "")) => Ok(Self::Memory),
-            Some(("postgres" | "postgresql" | "esdb", _)) => {
-                Err("this build has the stores sqlite:PATH and memory: only".to_owned())
+            Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(PostgresUrl::new(s.to_owned()))),
+            Some(("esdb", _)) => {
+                Err("this build has the stores sqlite:PATH, postgres://… and memory:".to_owned())
             }
-            _ => Err("a store is named sqlite:PATH, such as sqlite:rota-data/rota.db".to_owned()),
+            _ => Err(
+                "a store is named sqlite:PATH, such as sqlite:rota-data/rota.db, or postgres://HOST/DATABASE"
+                    .to_owned(),
+            ),
+        }
+    }
+}
+
+/// What it is, without anything secret.
+impl std::fmt::Display for StoreUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => url.fmt(f),
+            Self::Memory => f.write_str("memory:"),
         }
     }
 }
@@ -115,14 +142,29 @@ pub enum OpenError {
         /// Where it was looked for.
         path: PathBuf,
     },
+    /// A shared store has no folder in which a key could be made.
+    #[error(
+        "a PostgreSQL store needs a master key that every replica has: set ROTA_MASTER_KEY (`openssl rand -base64 \
+         32` makes one), or name its file with --master-key-file"
+    )]
+    MasterKeyNeeded,
+    /// This machine's clock, or the store's, is wrong.
+    #[error(
+        "this machine's clock is {by_millis} ms off the store's, and a replica that disagrees by more than \
+         {CLOCK_OFF_MAX_MILLIS} ms must not tell what is valid: run NTP on both"
+    )]
+    ClockOff {
+        /// By how much: positive if this machine is ahead.
+        by_millis: i64,
+    },
     /// The operator key is too short.
     #[error("the operator key must have at least {OPERATOR_KEY_CHARS_MIN} characters")]
     OperatorKeyTooShort,
     /// There is nothing to look at.
-    #[error("there is no ledger in {} yet: `rota serve` or `rota quickstart` makes one", path.display())]
+    #[error("there is no ledger in {store} yet: `rota serve` or `rota quickstart` makes one")]
     NoLedger {
         /// Where it was looked for.
-        path: PathBuf,
+        store: String,
     },
     /// The store is in memory.
     #[error("a store in memory keeps nothing that could be looked at")]
@@ -142,6 +184,8 @@ pub struct Options {
     pub previous_master_key: Option<MasterKey>,
     /// The master key's file; `None` for the place beside the database.
     pub master_key_file: Option<PathBuf>,
+    /// Where a replica on a shared store keeps what is its own: views and snapshots.
+    pub data: PathBuf,
     /// How the operator proves who they are.
     pub operator_key: OperatorKey,
     /// What the live view is made of.
@@ -160,6 +204,7 @@ impl Options {
             master_key: None,
             previous_master_key: None,
             master_key_file: None,
+            data: PathBuf::from(DATA),
             operator_key: OperatorKey::Kept,
             live_from: LiveFrom::Snapshot,
             egress: Egress::new(false),
@@ -171,6 +216,7 @@ impl Options {
     pub fn master_key_path(&self) -> PathBuf {
         self.master_key_file.clone().unwrap_or_else(|| match &self.store {
             StoreUrl::Sqlite(path) => path.with_file_name("master.key"),
+            StoreUrl::Postgres(_) => self.data.join("master.key"),
             StoreUrl::Memory => PathBuf::from("master.key"),
         })
     }
@@ -183,7 +229,7 @@ pub fn previous_key_path(path: &Path) -> PathBuf {
     name.into()
 }
 
-fn random_bytes<const N: usize>(random: &SystemRandom) -> Result<Zeroizing<[u8; N]>, OpenError> {
+pub(super) fn random_bytes<const N: usize>(random: &SystemRandom) -> Result<Zeroizing<[u8; N]>, OpenError> {
     Ok(Zeroizing::new(Entropy::draw(random)?.take::<N>()))
 }
 
@@ -198,6 +244,9 @@ fn master_key(options: &mut Options, empty: bool, random: &SystemRandom) -> Resu
     }
     if !empty {
         return Err(OpenError::MasterKeyMissing { path });
+    }
+    if matches!(options.store, StoreUrl::Postgres(_)) {
+        return Err(OpenError::MasterKeyNeeded);
     }
     let bytes = random_bytes::<32>(random)?;
     if options.store == StoreUrl::Memory {
@@ -215,10 +264,17 @@ pub(super) async fn key_ring(
 ) -> Result<KeyRing, OpenError> {
     let stored = log.meta(KEYS).await?;
     let master = master_key(options, stored.is_none(), random)?;
-    let Some(stored) = stored else {
-        let (ring, stored) = KeyRing::create(master, random)?;
-        log.set_meta(&[(KEYS, &stored.to_bytes())]).await?;
-        return Ok(ring);
+    let stored = if let Some(stored) = stored {
+        stored
+    } else {
+        let (ring, made) = KeyRing::create(master.clone(), random)?;
+        let made = made.to_bytes();
+        let there = log.make_meta(KEYS, &made).await?;
+        if there == made {
+            return Ok(ring);
+        }
+        // Another replica made its own at the same time, and was first.
+        there
     };
     let stored = StoredKeys::from_bytes(&stored)?;
     let previous_path = previous_key_path(&options.master_key_path());
@@ -253,6 +309,7 @@ impl App {
         let random = SystemRandom::new();
         let given = options.master_key.is_some() || options.store == StoreUrl::Memory;
         let master_key_file = (!given).then(|| options.master_key_path());
+        let mut held = None;
         let (log, database, snapshots, sqlite): (Arc<dyn EventLog>, _, _, _) = match &options.store {
             StoreUrl::Memory => {
                 let name = format!("rota-{}.db", Uuid::from_bytes(*random_bytes::<16>(&random)?));
@@ -262,8 +319,19 @@ impl App {
                 let log = Arc::new(SqliteLog::open(path).await?);
                 (log.clone(), path.clone(), Some(Snapshots::beside(path)), Some(log))
             }
+            StoreUrl::Postgres(url) => {
+                let log: Arc<dyn EventLog> =
+                    Arc::new(PostgresLog::open(url, *random_bytes::<8>(&random)?).await?);
+                let files = replica_files(&options.data, &*log, &random).await?;
+                held = Some(sqlite::hold(&files).await?);
+                let snapshots = Some(Snapshots::beside(&files));
+                (log, files, snapshots, None)
+            }
         };
         let (views_path, notices_path) = (beside(&database, "views"), beside(&database, "notices"));
+        if let Some(by_millis) = clock_off(&*log, &*options.clock).await? {
+            return Err(OpenError::ClockOff { by_millis });
+        }
         let keys = key_ring(&mut options, &*log, &random).await?;
         let (operator, operator_key) = operator_key(&options.operator_key, &keys, &*log, &random).await?;
 
@@ -292,6 +360,7 @@ impl App {
         let follow = tokio::spawn(Arc::clone(&views).follow(committer.head()));
         let store = Arc::new(SqliteNotices::open(&notices_path).await?);
         let notices = Notices::new(store, options.egress).map_err(LogError::unavailable)?;
+        let tail = tokio::spawn(Arc::clone(committer.follower()).run());
         let app = Arc::new(Self {
             log,
             tip,
@@ -308,7 +377,11 @@ impl App {
             master_key_file,
             jobs: Mutex::default(),
             notices,
+            store: options.store.to_string(),
+            clock_off: AtomicI64::new(0),
+            _held: held,
         });
+        let watch = tokio::spawn(Arc::clone(&app).watch_clock());
         let upkeep = tokio::spawn(Arc::clone(&app).upkeep());
         // One process has the store, and so it is the one that tells.
         let (leads, following) = watch::channel(true);
@@ -323,7 +396,38 @@ impl App {
                 let _ = std::fs::remove_file(path);
             }
         }
-        Ok(Opened { app, operator_key, replayed, tasks: vec![follow, upkeep, tell], committer: committing })
+        Ok(Opened {
+            app,
+            operator_key,
+            replayed,
+            tasks: vec![follow, upkeep, tell, tail, watch],
+            committer: committing,
+        })
+    }
+
+    /// Compares the clocks for ever. While they disagree this replica answers nothing that depends on the time.
+    async fn watch_clock(self: Arc<Self>) {
+        loop {
+            tokio::time::sleep(CLOCK_LOOK).await;
+            // A store that can't be read tells nothing; whoever needs it finds out.
+            let Ok(off) = clock_off(&*self.log, &*self.clock).await else { continue };
+            let (before, now) = (self.clock_off.swap(off.unwrap_or(0), Ordering::Relaxed), off.unwrap_or(0));
+            if now != 0 && before == 0 {
+                tracing::error!(millis = now, "this machine's clock is off the store's; not serving");
+            } else if now == 0 && before != 0 {
+                tracing::info!("the clocks agree again; serving");
+            }
+        }
+    }
+
+    /// Refuses while this machine's clock is off the store's.
+    pub(super) fn trusts_its_clock(&self) -> Result<(), Failure> {
+        match self.clock_off.load(Ordering::Relaxed) {
+            0 => Ok(()),
+            millis => Err(Failure::Unavailable(Some(LogError::unavailable(format!(
+                "this replica's clock is {millis} ms off the store's"
+            ))))),
+        }
     }
 
     /// Opens a fold of the ledger up to a position, from the events alone: for comparing.
@@ -337,6 +441,34 @@ impl App {
         .await?;
         Ok(tip)
     }
+}
+
+/// By how many milliseconds this machine is ahead of the store, if that is too much. A clock that only a test turns is
+/// not compared.
+async fn clock_off(log: &dyn EventLog, clock: &dyn Clock) -> Result<Option<i64>, LogError> {
+    if !clock.is_real() {
+        return Ok(None);
+    }
+    let before = clock.now();
+    let Some(theirs) = log.clock().await? else { return Ok(None) };
+    let after = clock.now();
+    // The store looked at its clock at some instant between the two.
+    let ahead = (before.micros() - theirs.micros()).max(0) + (after.micros() - theirs.micros()).min(0);
+    Ok(Some(ahead / 1_000).filter(|millis| millis.abs() > CLOCK_OFF_MAX_MILLIS))
+}
+
+/// The name that this replica's own files begin with. The ledger's id is in it: files of another ledger would pass for
+/// this one's.
+async fn replica_files(data: &Path, log: &dyn EventLog, random: &SystemRandom) -> Result<PathBuf, OpenError> {
+    sqlite::make_private_folder(data)?;
+    let id = log.make_meta(LEDGER, &*random_bytes::<16>(random)?).await?;
+    Ok(replica_file(data, &id)?)
+}
+
+pub(super) fn replica_file(data: &Path, ledger: &[u8]) -> Result<PathBuf, LogError> {
+    let id = Uuid::from_slice(ledger);
+    let id = id.map_err(|_| LogError::Corrupt("it has no id of rota's: was it ever served?".to_owned()))?;
+    Ok(data.join(format!("replica-{}.db", id.simple())))
 }
 
 async fn operator_key(
@@ -365,8 +497,9 @@ async fn operator_key(
             let bytes = random_bytes::<RANDOM_BYTES>(random)?;
             let key = generate(SecretShape::Operator, &bytes).secret;
             let digest = keys.digest(Uuid::nil(), key.expose());
-            log.set_meta(&[(OPERATOR, &digest)]).await?;
-            Ok((digest, Some(key)))
+            let there = log.make_meta(OPERATOR, &digest).await?;
+            let there: [u8; 32] = there.try_into().unwrap_or(digest);
+            Ok((there, (there == digest).then_some(key)))
         }
     }
 }

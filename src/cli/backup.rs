@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
+use rota::app::StoreUrl;
 use rota::app::at_rest::AtRest;
-use rota::log::EventLog;
 use rota::telemetry::{self, LogFormat};
 use serde_json::json;
 
@@ -47,7 +47,13 @@ impl Backup {
             return Ok(());
         }
         telemetry::init_quiet(LogFormat::Text, "warn");
-        self.store.path()?;
+        self.store.kept()?;
+        if matches!(self.store.store, StoreUrl::Postgres(_)) {
+            return Err(Stop::usage("a PostgreSQL store is backed up by PostgreSQL").advise(
+                "pg_dump for a copy; base backups and WAL archiving for a restore to any point in time. \
+                 docs/operations.md says what a restore means for a ledger",
+            ));
+        }
         let ledger = AtRest::open(self.store.options()?).await?;
         ledger.log.backup(&path).await?;
         let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());

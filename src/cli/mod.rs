@@ -13,6 +13,7 @@ mod doctor;
 mod error;
 mod history;
 mod jobs;
+mod migrate;
 mod output;
 mod progress;
 mod quickstart;
@@ -63,6 +64,7 @@ enum Verb {
     Rebuild(rebuild::Rebuild),
     Rewrap(rewrap::Rewrap),
     Backup(backup::Backup),
+    Migrate(migrate::Migrate),
     Doctor(doctor::Doctor),
 }
 
@@ -86,6 +88,7 @@ pub fn run() -> ExitCode {
             Verb::Rebuild(verb) => verb.run().await,
             Verb::Rewrap(verb) => verb.run().await,
             Verb::Backup(verb) => verb.run().await,
+            Verb::Migrate(verb) => verb.run().await,
             Verb::Doctor(verb) => verb.run().await,
         }
     });

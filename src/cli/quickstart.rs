@@ -60,7 +60,7 @@ impl Quickstart {
         telemetry::metrics();
         let mut signals = Signals::new()?;
         let store = StoreUrl::Sqlite(self.data.join("rota.db"));
-        let store = StoreArgs { store, master_key_file: None };
+        let store = StoreArgs { store, master_key_file: None, data_dir: self.data.clone() };
         let key_path = self.data.join("operator.key");
         let known = store::read_operator_key(&key_path)?;
         let mut options = store.options()?;

@@ -1,14 +1,17 @@
 //! Which ledger, and the keys to it. Secrets come from the environment or from files of mode 0600, never from flags,
 //! which other users of the machine can read.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
 use rota::app::clock::SystemClock;
-use rota::app::{App, OpenError, Opened, OperatorKey, Options, StoreUrl};
+use rota::app::{App, DATA, OpenError, Opened, OperatorKey, Options, StoreUrl};
 use rota::sealing::MasterKey;
 use rota_aggregates::secret::Secret;
 use zeroize::Zeroizing;
@@ -22,19 +25,52 @@ const KEY_BYTES_MAX: u64 = 4_096;
 /// Which ledger.
 #[derive(clap::Args, Clone)]
 pub struct StoreArgs {
-    /// The store: sqlite:PATH, or memory: to try things out
-    #[arg(long, env = "ROTA_STORE", value_name = "URL", default_value = "sqlite:rota-data/rota.db")]
+    /// The store: sqlite:PATH, postgres://USER@HOST/DATABASE, or memory: to try things out. Give an address with a
+    /// password in ROTA_STORE: command lines can be read by others
+    #[arg(
+        long,
+        env = "ROTA_STORE",
+        hide_env_values = true,
+        value_name = "URL",
+        value_parser = Address,
+        default_value = "sqlite:rota-data/rota.db"
+    )]
     pub store: StoreUrl,
     /// The master key's file, mode 0600 [default: master.key beside the database]
     #[arg(long, env = "ROTA_MASTER_KEY_FILE", value_name = "PATH")]
     pub master_key_file: Option<PathBuf>,
+    /// Where a replica on PostgreSQL keeps its own views and snapshots; one folder for each
+    #[arg(long, env = "ROTA_DATA_DIR", value_name = "PATH", default_value = DATA)]
+    pub data_dir: PathBuf,
+}
+
+/// Reads a store's address. What is wrong with it is said without repeating it, since it may have a password in it.
+#[derive(Clone)]
+struct Address;
+
+impl TypedValueParser for Address {
+    type Value = StoreUrl;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        _: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<StoreUrl, clap::Error> {
+        let parsed = value.to_str().ok_or("it is not UTF-8".to_owned()).and_then(str::parse);
+        let wrong = |problem| {
+            let problem = format!("the address in --store or ROTA_STORE is of no use: {problem}\n");
+            clap::Error::raw(ErrorKind::ValueValidation, problem).with_cmd(command)
+        };
+        parsed.map_err(wrong)
+    }
 }
 
 impl StoreArgs {
-    /// The database file.
-    pub fn path(&self) -> Result<&Path, Stop> {
+    /// Refuses a store that keeps nothing.
+    pub fn kept(&self) -> Result<(), Stop> {
         match &self.store {
-            StoreUrl::Sqlite(path) => Ok(path),
+            StoreUrl::Sqlite(_) | StoreUrl::Postgres(_) => Ok(()),
             StoreUrl::Memory => Err(Stop::usage("a store in memory keeps nothing that this could work on")
                 .advise("name one with --store sqlite:PATH")),
         }
@@ -42,17 +78,20 @@ impl StoreArgs {
 
     /// Refuses where there is no ledger yet: only `serve` and `quickstart` make one.
     pub fn existing(&self) -> Result<(), Stop> {
-        let path = self.path()?;
-        if path.exists() {
-            return Ok(());
+        self.kept()?;
+        match &self.store {
+            StoreUrl::Sqlite(path) if !path.exists() => {
+                Err(OpenError::NoLedger { store: self.store.to_string() }.into())
+            }
+            _ => Ok(()),
         }
-        Err(OpenError::NoLedger { path: path.to_owned() }.into())
     }
 
     /// What is needed to open it.
     pub fn options(&self) -> Result<Options, Stop> {
         let mut options = Options::new(self.store.clone(), Arc::new(SystemClock));
         options.master_key_file.clone_from(&self.master_key_file);
+        options.data.clone_from(&self.data_dir);
         options.master_key = master_key("ROTA_MASTER_KEY")?;
         options.previous_master_key = master_key("ROTA_MASTER_KEY_PREVIOUS")?;
         Ok(options)
@@ -62,6 +101,7 @@ impl StoreArgs {
     pub fn operator_key_path(&self) -> Option<PathBuf> {
         match &self.store {
             StoreUrl::Sqlite(path) => Some(path.with_file_name("operator.key")),
+            StoreUrl::Postgres(_) => Some(self.data_dir.join("operator.key")),
             StoreUrl::Memory => None,
         }
     }

@@ -44,7 +44,7 @@ impl Verify {
             ));
         }
         telemetry::init_quiet(LogFormat::Text, "error");
-        self.store.path()?;
+        self.store.kept()?;
         let ledger = AtRest::open(self.store.options()?).await?;
         let progress = Progress::new("Checking");
         let report = ledger.check(|done, total| progress.at(done, total)).await?;

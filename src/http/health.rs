@@ -28,11 +28,14 @@ async fn ready(request: Request) -> HttpResponse {
         Ok(next) => next.0.saturating_sub(app.views().projected().0),
         Err(_) => 0,
     };
-    let all = store.is_ok() && writable && lag <= LAG_MAX;
+    let clock = app.clock_agrees();
+    let all = store.is_ok() && writable && clock && lag <= LAG_MAX;
     let word = |good: bool| if good { "ok" } else { "failed" };
     let body = json!({
         "status": if all { "ready" } else { "not ready" },
         "store": word(store.is_ok()),
+        "storeAt": app.store(),
+        "clock": word(clock),
         "commits": word(writable),
         "views": { "status": word(lag <= LAG_MAX), "lag": lag },
     });

@@ -512,6 +512,14 @@ impl EventLog for FaultyLog {
         self.inner.set_meta(values).await
     }
 
+    async fn make_meta(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, LogError> {
+        self.inner.make_meta(name, value).await
+    }
+
+    async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
+        self.inner.clock().await
+    }
+
     async fn rewrap(&self, keys: &[(PartRef, Vec<u8>)]) -> Result<(), LogError> {
         self.inner.rewrap(keys).await
     }

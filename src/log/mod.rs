@@ -21,6 +21,8 @@ pub mod committer;
 pub mod conformance;
 pub mod follow;
 pub mod memory;
+pub mod migrate;
+pub mod postgres;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -212,6 +214,21 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Sets named values of the deployment, all or none.
     async fn set_meta(&self, values: &[(&str, &[u8])]) -> Result<(), LogError>;
+
+    /// Sets a named value if there is none. The one that is there afterwards: of several who make one at the same
+    /// time, all get the same.
+    async fn make_meta(&self, name: &str, value: &[u8]) -> Result<Vec<u8>, LogError> {
+        if let Some(there) = self.meta(name).await? {
+            return Ok(there);
+        }
+        self.set_meta(&[(name, value)]).await?;
+        Ok(value.to_vec())
+    }
+
+    /// The store's own clock, where it is not this machine's.
+    async fn clock(&self) -> Result<Option<Timestamp>, LogError> {
+        Ok(None)
+    }
 
     /// Replaces wrapped data keys: position, part and the new wrapped key. Parts that were destroyed in the
     /// meantime stay destroyed.

@@ -19,7 +19,8 @@ use super::store::{
     ATTEMPTS_KEPT, Attempt, Delivery, Health, KEPT_MAX, NewDelivery, NoticeStore, Outcome, State, Waiting,
 };
 use crate::log::LogError;
-use crate::log::sqlite::{NOTICES, begin, migrate};
+use crate::log::migrate::migrate;
+use crate::log::sqlite::{NOTICES, begin};
 
 /// Readers at most.
 const READERS: u32 = 2;

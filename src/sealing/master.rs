@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 const TEXT_LEN: usize = 44;
 
 /// The key that wraps all other keys. Zeroized on drop; `Debug` prints only its id.
+#[derive(Clone)]
 pub struct MasterKey(Zeroizing<[u8; 32]>);
 
 /// Why there is no master key. No message quotes what the key or the file holds.

@@ -21,7 +21,8 @@ use tokio::sync::{Mutex, Notify, watch};
 
 use self::project::BATCH;
 pub use self::query::{AuditQuery, ListQuery, Listed};
-use crate::log::sqlite::{VIEWS, begin, migrate, private_file};
+use crate::log::migrate::migrate;
+use crate::log::sqlite::{VIEWS, begin, private_file};
 use crate::log::{EventLog, LogError};
 
 /// A reader waits at most so long for the projector.

@@ -244,6 +244,16 @@ async fn every_write_fails_in_every_way_on_disk() {
     }
 }
 
+/// As above, on a store that others could write to.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_write_fails_in_every_way_on_postgresql() {
+    for (with_success, blind) in [(false, 0), (true, 1)] {
+        let schema = crate::postgres_server::Cluster::shared().schema().await;
+        let log = Arc::new(crate::postgres::open(&schema).await);
+        hammer(Scene::new(log, blind, move |n| by_turns(n, with_success)), 4).await;
+    }
+}
+
 /// Each fault at each of the first writes, and only there.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_write_fails_in_one_way() {

@@ -11,6 +11,9 @@ use rota::log::memory::MemoryLog;
 use rota::log::sqlite::SqliteLog;
 use tempfile::TempDir;
 
+use crate::postgres::{self, OneByOne};
+use crate::postgres_server::Cluster;
+
 struct InMemory;
 
 #[async_trait]
@@ -90,4 +93,40 @@ macro_rules! suite {
 suite! {
     memory: InMemory;
     sqlite: OnDisk::new();
+    postgresql: Shared::new(false);
+    postgresql_one_by_one: Shared::new(true);
+}
+
+struct Shared {
+    /// Whether single items are written by the library.
+    single: bool,
+    /// The schema of the newest log.
+    schema: tokio::sync::Mutex<String>,
+}
+
+impl Shared {
+    fn new(single: bool) -> Self {
+        Self { single, schema: tokio::sync::Mutex::default() }
+    }
+
+    async fn open(&self) -> Arc<dyn EventLog> {
+        let log = postgres::open(&self.schema.lock().await).await;
+        if self.single {
+            return Arc::new(OneByOne(log));
+        }
+        Arc::new(log)
+    }
+}
+
+#[async_trait]
+impl Workshop for Shared {
+    async fn fresh(&self) -> Arc<dyn EventLog> {
+        *self.schema.lock().await = Cluster::shared().schema().await;
+        self.open().await
+    }
+
+    async fn reopen(&self, log: Arc<dyn EventLog>) -> Option<Arc<dyn EventLog>> {
+        drop(log);
+        Some(self.open().await)
+    }
 }

@@ -5,5 +5,11 @@ mod committer;
 mod conformance;
 mod disposable;
 mod files;
+mod postgres;
+#[path = "../support/postgres.rs"]
+mod postgres_server;
+mod replicas;
 mod sqlite;
+#[path = "../support/mod.rs"]
+mod support;
 mod writers;

@@ -1,9 +1,11 @@
 //! `rota doctor`.
 
 mod machine;
+mod postgres;
 
 use std::path::{Path, PathBuf};
 
+use rota::app::StoreUrl;
 use rota::app::at_rest::AtRest;
 use rota::app::snapshot::Snapshots;
 use rota::log::sqlite::beside;
@@ -76,7 +78,11 @@ fn bad(check: &'static str, says: impl Into<String>, mend: impl Into<String>) ->
 impl Doctor {
     pub async fn run(self) -> Result<(), Stop> {
         telemetry::init_quiet(LogFormat::Text, "off");
-        let path = self.store.path()?.to_owned();
+        self.store.kept()?;
+        let path = match &self.store.store {
+            StoreUrl::Sqlite(path) => path.to_owned(),
+            _ => return self.shared().await,
+        };
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new(".")).to_owned();
         let mut findings = Vec::new();
         if folder.is_dir() {
@@ -109,6 +115,15 @@ impl Doctor {
         } else if folder.is_dir() {
             let mend = "name the right store with --store, or start with `rota serve` or `rota quickstart`";
             findings.push(bad("database", format!("{} is not there", path.display()), mend));
+        }
+        print(self.output.format, &findings);
+        if findings.iter().any(|f| f.state == State::Bad) { Err(Stop::bad()) } else { Ok(()) }
+    }
+
+    async fn shared(&self) -> Result<(), Stop> {
+        let mut findings = vec![self.master_key()?];
+        if let StoreUrl::Postgres(url) = &self.store.store {
+            postgres::look(url, &mut findings).await;
         }
         print(self.output.format, &findings);
         if findings.iter().any(|f| f.state == State::Bad) { Err(Stop::bad()) } else { Ok(()) }

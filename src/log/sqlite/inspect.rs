@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 use super::migrate;
 use crate::log::LogError;
+use crate::log::migrate::newest;
 
 /// What a database file says of itself.
 #[derive(Clone, Debug)]
@@ -61,7 +62,7 @@ async fn look(connection: &mut SqliteConnection) -> Result<Inspection, sqlx::Err
     let names = sqlx::query_scalar("SELECT name FROM meta ORDER BY name").fetch_all(connection).await?;
     Ok(Inspection {
         schema,
-        schema_known: migrate::LEDGER.last().map_or(0, |(version, ..)| *version),
+        schema_known: newest(migrate::LEDGER),
         next: Position(next as u64),
         last_time: time.and_then(|time| time.parse().ok()),
         names,

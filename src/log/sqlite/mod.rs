@@ -30,8 +30,9 @@ use sqlx::{Arguments, ConnectOptions, Executor, Row as _, SqliteConnection, Sqli
 use tokio::sync::{Mutex, Notify};
 use uuid::Uuid;
 
-pub use self::migrate::{NOTICES, VIEWS, migrate};
+pub use self::migrate::{NOTICES, VIEWS};
 pub use self::statements::ROWS_MAX;
+use super::migrate::migrate;
 use super::{Batch, EventLog, LogError, Page, Side, StoredEvent};
 use crate::sealing::Sealed;
 
@@ -63,8 +64,8 @@ pub struct SqliteLog {
     _lock: File,
 }
 
-/// Holds the lock beside a database file.
-async fn lock(path: &Path) -> Result<File, LogError> {
+/// Holds the lock beside a database file, for the life of what is returned.
+pub async fn hold(path: &Path) -> Result<File, LogError> {
     let file = private_file(&beside(path, "lock"))?;
     // A rota that is on its way out still holds it for a moment.
     for _ in 0..LOCK_ATTEMPTS {
@@ -102,7 +103,7 @@ impl SqliteLog {
         if let Some(folder) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
             make_private_folder(folder)?;
         }
-        let lock = lock(path).await?;
+        let lock = hold(path).await?;
         private_file(path)?;
         let options = options(path);
         let mut writer = options
@@ -113,7 +114,7 @@ impl SqliteLog {
             .connect()
             .await
             .map_err(LogError::unavailable)?;
-        migrate(&mut writer, migrate::LEDGER).await?;
+        migrate(&mut writer, self::migrate::LEDGER).await?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
             .connect_with(options.clone().read_only(true))
@@ -256,7 +257,7 @@ pub fn private_file(path: &Path) -> Result<File, LogError> {
 }
 
 /// The folder of the store is for its owner alone.
-fn make_private_folder(folder: &Path) -> Result<(), LogError> {
+pub fn make_private_folder(folder: &Path) -> Result<(), LogError> {
     use std::os::unix::fs::DirBuilderExt;
     std::fs::DirBuilder::new()
         .recursive(true)
