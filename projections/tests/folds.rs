@@ -14,9 +14,10 @@ use rota_aggregates::ids::Hash;
 use rota_aggregates::observation::{OldSecretUsed, PartRef, SealedPart, SealedPartsShredded};
 use rota_aggregates::record::{Claim, Context, Record, SealedHashes};
 use rota_aggregates::secret::{Mode, RANDOM_BYTES, SecretShape, generate};
+use rota_aggregates::webhook::{DisableCause, Scheme, Settings, Webhook, WebhookCommand};
 use rota_aggregates::workspace::{Policy, Workspace, WorkspaceCommand};
 use rota_aggregates::{
-    CredentialId, Event, EventId, Position, RequestId, Sequence, StreamId, Timestamp, WorkspaceId,
+    CredentialId, Event, EventId, Position, RequestId, Sequence, StreamId, Timestamp, WebhookId, WorkspaceId,
 };
 use rota_projections::codec::Reader;
 use rota_projections::credential::CredentialView;
@@ -162,6 +163,7 @@ impl Writer {
             2 if step.target.is_multiple_of(4) => self.set_policy(step),
             3 => self.use_old_secret(step),
             4 => self.shred(step),
+            5 => self.webhook(step),
             _ => self.change(step),
         }
     }
@@ -174,6 +176,36 @@ impl Writer {
             self.record(StreamId::workspace(id), id, event.into(), None, self.next_id());
         }
         self.workspaces.push((id, state));
+    }
+
+    fn webhook(&mut self, step: &Step) {
+        let (workspace, _) = self.workspaces[usize::from(step.target) % self.workspaces.len()];
+        let known: Vec<_> = self.live.webhooks_of(workspace).map(|w| (w.id, w.state.clone())).collect();
+        let settings = Settings { expiry_lead_seconds: step.seconds.into(), ..Settings::default() };
+        let now = self.now;
+        let (id, state, command) = match known.get(usize::from(step.target / 4) % 3) {
+            None => {
+                let id = WebhookId(number(3_000_000 + self.history.len() as u128));
+                let owner = (step.target.is_multiple_of(2)).then_some(CredentialId(number(2_000_000)));
+                let scheme = if owner.is_some() { Scheme::Body } else { Scheme::Standard };
+                let command =
+                    WebhookCommand::Register { webhook: id, workspace, owner, scheme, settings, now };
+                (id, Webhook::default(), command)
+            }
+            Some((id, state)) => {
+                let described = vec!["url".to_owned(); usize::from(step.target) % 2];
+                let command = match step.command / 16 % 6 {
+                    0 | 1 => WebhookCommand::Disable { cause: DisableCause::Failing, now },
+                    2 => WebhookCommand::Enable { now },
+                    3 => WebhookCommand::Delete { now },
+                    _ => WebhookCommand::Change { settings, described, now },
+                };
+                (*id, state.clone(), command)
+            }
+        };
+        if let Some(event) = state.decide(command).unwrap() {
+            self.record(StreamId::webhook(id), workspace, event.into(), None, self.next_id());
+        }
     }
 
     fn set_policy(&mut self, step: &Step) {
@@ -424,6 +456,9 @@ fn assert_same(found: &Live, expected: &Live, history: &[Recorded]) {
     let end = Timestamp::from_micros(i64::MAX);
     assert_eq!(found.due(end, usize::MAX), expected.due(end, usize::MAX));
     let last = expected.last_time();
+    for (workspace, _) in expected.workspaces() {
+        assert!(found.webhooks_of(workspace).eq(expected.webhooks_of(workspace)), "webhooks of {workspace}");
+    }
     for stream in history.iter().map(|r| r.record.stream).collect::<BTreeSet<_>>() {
         assert_eq!(found.sequence(&stream), expected.sequence(&stream), "the sequence of {stream}");
         let id = CredentialId(stream.id);
