@@ -4,7 +4,6 @@
 //! people put tokens into addresses.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::{CredentialCommand, CredentialRefusal, Kind, RevokeCredential};
@@ -119,7 +118,7 @@ impl App {
         idempotency: Option<&Idempotency>,
         render: impl Fn(&WebhookView, Option<&Made>) -> Result<Vec<u8>, Failure>,
     ) -> Result<Answer, Failure> {
-        self.may_manage(caller, register.workspace, register.owner)?;
+        may_manage(caller, register.workspace, register.owner)?;
         self.check_address(&register.address)?;
         let count = self.tip.tip.read().live.webhooks_of(register.workspace).count();
         let profile = register.address.profile();
@@ -191,9 +190,9 @@ impl App {
     ) -> Result<Option<Position>, Failure> {
         for _ in 0..ATTEMPTS_MAX {
             let live = self.live_webhook(id)?;
-            self.may_manage(caller, live.state.workspace, live.state.owner)?;
+            may_manage(caller, live.state.workspace, live.state.owner)?;
             let before = self.webhook_address(&live).await?;
-            let mut address = Address::clone(&before);
+            let mut address = before.clone();
             if let Some(url) = &edit.url {
                 address.url = Some(url.clone());
             }
@@ -241,7 +240,7 @@ impl App {
     pub async fn delete_webhook(&self, caller: &Caller, id: WebhookId) -> Result<Option<Position>, Failure> {
         for _ in 0..ATTEMPTS_MAX {
             let live = self.live_webhook(id)?;
-            self.may_manage(caller, live.state.workspace, live.state.owner)?;
+            may_manage(caller, live.state.workspace, live.state.owner)?;
             let commands = vec![WebhookCommand::Delete { now: self.now() }];
             if let Some(position) = self.append_webhook(caller, &live, commands, None, true).await? {
                 return Ok(position);
@@ -297,7 +296,7 @@ impl App {
         workspace: WorkspaceId,
         owner: Option<CredentialId>,
     ) -> Result<Vec<WebhookView>, Failure> {
-        self.may_read_webhooks(caller, workspace, owner)?;
+        may_read(caller, workspace, owner)?;
         let webhooks: Vec<_> = {
             let tip = self.tip.tip.read();
             if tip.live.workspace(workspace).is_none() {
@@ -316,7 +315,7 @@ impl App {
     /// A webhook.
     pub async fn webhook(&self, caller: &Caller, id: WebhookId) -> Result<WebhookView, Failure> {
         let live = self.live_webhook(id)?;
-        self.may_read_webhooks(caller, live.state.workspace, live.state.owner)?;
+        may_read(caller, live.state.workspace, live.state.owner)?;
         self.webhook_view(live).await
     }
 
@@ -329,7 +328,7 @@ impl App {
     ) -> Result<Vec<Delivery>, Failure> {
         for id in webhooks {
             let live = self.live_webhook(*id)?;
-            self.may_read_webhooks(caller, live.state.workspace, live.state.owner)?;
+            may_read(caller, live.state.workspace, live.state.owner)?;
         }
         Ok(self.notices.store.list(webhooks, query.state, query.before, query.limit).await?)
     }
@@ -371,7 +370,7 @@ impl App {
     /// A webhook that the caller may manage and that is enabled.
     fn sending_webhook(&self, caller: &Caller, id: WebhookId) -> Result<LiveWebhook, Failure> {
         let live = self.live_webhook(id)?;
-        self.may_manage(caller, live.state.workspace, live.state.owner)?;
+        may_manage(caller, live.state.workspace, live.state.owner)?;
         match live.state.status {
             rota_aggregates::webhook::Status::Enabled => Ok(live),
             _ => Err(WebhookRefusal::Disabled.into()),
@@ -379,7 +378,7 @@ impl App {
     }
 
     async fn webhook_view(&self, live: LiveWebhook) -> Result<WebhookView, Failure> {
-        let address = Address::clone(&*self.webhook_address(&live).await?);
+        let address = self.webhook_address(&live).await?;
         let health = self.notices.store.health(live.id).await?;
         Ok(WebhookView { id: live.id, state: live.state, address, health })
     }
@@ -395,37 +394,6 @@ impl App {
         let own = || self.tip.tip.read().live.credential(CredentialId(live.id.0));
         live.state.scheme != Scheme::Standard
             || own().is_some_and(|secret| secret.state.live_versions(now).next().is_some())
-    }
-
-    /// Whoever has the workspace, or the credential that the webhook is for, with its current secret.
-    fn may_manage(
-        &self,
-        caller: &Caller,
-        workspace: WorkspaceId,
-        owner: Option<CredentialId>,
-    ) -> Result<(), Failure> {
-        match caller.credential() {
-            Some(who) if owner == Some(who.credential) && who.workspace == workspace => {
-                if who.retiring {
-                    Err(CredentialRefusal::RetiringSecret.into())
-                } else {
-                    Ok(())
-                }
-            }
-            _ => caller.allow(workspace, &[Role::Admin], "webhook"),
-        }
-    }
-
-    fn may_read_webhooks(
-        &self,
-        caller: &Caller,
-        workspace: WorkspaceId,
-        owner: Option<CredentialId>,
-    ) -> Result<(), Failure> {
-        match caller.credential() {
-            Some(who) if owner == Some(who.credential) && who.workspace == workspace => Ok(()),
-            _ => caller.allow(workspace, &[Role::Auditor], "webhook"),
-        }
     }
 
     fn check_address(&self, address: &Address) -> Result<(), Failure> {
@@ -500,19 +468,14 @@ impl App {
         }
     }
 
-    /// Where a webhook is.
-    pub(crate) async fn webhook_address(&self, live: &LiveWebhook) -> Result<Arc<Address>, Failure> {
-        if let Some(address) = self.notices.opened(live.described) {
-            return Ok(address);
-        }
+    /// Where a webhook is. Read anew each time: what is erased is gone at once.
+    pub(crate) async fn webhook_address(&self, live: &LiveWebhook) -> Result<Address, Failure> {
         let stored = self.log.read_at(&[live.described]).await?;
         let stored = stored.first().ok_or(Failure::NotFound("webhook"))?;
         let record = Record::decode(&stored.leaf)
             .map_err(|source| LogError::BadLeaf { position: stored.position, source })?;
         let details = self.details(&record, stored).and_then(|details| details.profile);
-        let address = Arc::new(details.as_ref().map(Address::of).unwrap_or_default());
-        self.notices.remember(live.described, Arc::clone(&address));
-        Ok(address)
+        Ok(details.as_ref().map(Address::of).unwrap_or_default())
     }
 
     /// The secrets of a credential that are accepted now, newest first: of kinds that can be recovered.
@@ -540,5 +503,26 @@ impl App {
             secrets.push(Secret::new(text.to_owned()));
         }
         Ok(secrets)
+    }
+}
+
+/// Whoever has the workspace, or the credential that the webhook is for, with its current secret.
+fn may_manage(caller: &Caller, workspace: WorkspaceId, owner: Option<CredentialId>) -> Result<(), Failure> {
+    match caller.credential() {
+        Some(who) if owner == Some(who.credential) && who.workspace == workspace => {
+            if who.retiring {
+                Err(CredentialRefusal::RetiringSecret.into())
+            } else {
+                Ok(())
+            }
+        }
+        _ => caller.allow(workspace, &[Role::Admin], "webhook"),
+    }
+}
+
+fn may_read(caller: &Caller, workspace: WorkspaceId, owner: Option<CredentialId>) -> Result<(), Failure> {
+    match caller.credential() {
+        Some(who) if owner == Some(who.credential) && who.workspace == workspace => Ok(()),
+        _ => caller.allow(workspace, &[Role::Auditor], "webhook"),
     }
 }

@@ -26,13 +26,12 @@ fn reach_v4(address: Ipv4Addr) -> Reach {
     match address.octets() {
         // "This network"; link-local with the clouds' metadata; protocol assignments, among them Oracle's metadata;
         // documentation; the old 6to4 relays; multicast, reserved and broadcast.
-        [0, ..]
+        [0 | 224..=255, ..]
         | [169, 254, ..]
         | [192, 0, 0 | 2, _]
         | [192, 88, 99, _]
         | [198, 51, 100, _]
         | [203, 0, 113, _]
-        | [224..=255, ..]
         // Metadata of Alibaba and of Azure.
         | [100, 100, 100, 200]
         | [168, 63, 129, 16] => Reach::Never,
@@ -51,16 +50,16 @@ fn reach_v6(address: Ipv6Addr) -> Reach {
         reach_v4(Ipv4Addr::new(a, b, c, d))
     };
     match address.segments() {
-        [0, 0, 0, 0, 0, 0, 0, 1] => Reach::Private,
         // An IPv4 address in other clothes: mapped, or through NAT64.
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
-        // Metadata of AWS and of Google, inside the unique local ones.
-        [0xfd00, 0xec2, ..] | [0xfd20, 0xce, ..] => Reach::Never,
-        [0xfc00..=0xfdff, ..] => Reach::Private,
-        // Teredo, ORCHID and other protocol assignments; documentation; 6to4, which hides an IPv4 address.
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x2002, ..] | [0x3fff, 0..=0xfff, ..] => {
-            Reach::Never
-        }
+        // Metadata of AWS and of Google, inside the unique local ones; Teredo, ORCHID and other protocol assignments;
+        // documentation; 6to4, which hides an IPv4 address.
+        [0xfd00, 0xec2, ..]
+        | [0xfd20, 0xce, ..]
+        | [0x2001, 0..=0x1ff | 0xdb8, ..]
+        | [0x2002, ..]
+        | [0x3fff, 0..=0xfff, ..] => Reach::Never,
+        [0, 0, 0, 0, 0, 0, 0, 1] | [0xfc00..=0xfdff, ..] => Reach::Private,
         [0x2000..=0x3fff, ..] => Reach::Public,
         // Unspecified, compatible, local NAT64, discard-only, link-local, site-local, multicast, unassigned.
         _ => Reach::Never,

@@ -17,26 +17,20 @@ pub mod sign;
 pub mod sqlite;
 pub mod store;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::Mutex;
 use reqwest::Client;
-use rota_aggregates::Position;
 use tokio::sync::{Notify, watch};
 
 use self::store::NoticeStore;
 use crate::app::App;
-use crate::app::webhooks::Address;
 use crate::egress::Egress;
 
 /// A connection is made within this time,
 const CONNECT: Duration = Duration::from_secs(5);
 /// and everything is done within this.
 const TOTAL: Duration = Duration::from_secs(15);
-/// Addresses that are remembered.
-const OPENED_MAX: usize = 10_000;
 
 /// What telling others needs.
 pub struct Notices {
@@ -47,34 +41,18 @@ pub struct Notices {
     client: Client,
     /// There is something new to send.
     wake: Notify,
-    /// Addresses of webhooks, by the event that has them.
-    opened: Mutex<HashMap<Position, Arc<Address>>>,
 }
 
 impl Notices {
     /// Puts it together.
     pub fn new(store: Arc<dyn NoticeStore>, egress: Egress) -> reqwest::Result<Self> {
         let client = egress.client(CONNECT, TOTAL)?;
-        Ok(Self { store, egress, client, wake: Notify::new(), opened: Mutex::default() })
+        Ok(Self { store, egress, client, wake: Notify::new() })
     }
 
     /// Lets the sender look again.
     pub fn wake(&self) {
         self.wake.notify_one();
-    }
-
-    /// An address that was opened before.
-    pub(crate) fn opened(&self, position: Position) -> Option<Arc<Address>> {
-        self.opened.lock().get(&position).cloned()
-    }
-
-    /// Remembers an address, so that it need not be read and opened for every delivery.
-    pub(crate) fn remember(&self, position: Position, address: Arc<Address>) {
-        let mut opened = self.opened.lock();
-        if opened.len() >= OPENED_MAX {
-            opened.clear();
-        }
-        opened.insert(position, address);
     }
 }
 

@@ -20,7 +20,7 @@ use super::store::{
 };
 use crate::log::LogError;
 use crate::log::migrate::migrate;
-use crate::log::sqlite::{NOTICES, begin};
+use crate::log::sqlite::{NOTICES, begin, private_file};
 
 /// Readers at most.
 const READERS: u32 = 2;
@@ -43,7 +43,8 @@ impl SqliteNotices {
             .synchronous(SqliteSynchronous::Normal)
             .busy_timeout(Duration::from_secs(10))
             .disable_statement_logging();
-        let writer = options.clone().create_if_missing(true).connect().await;
+        private_file(path)?;
+        let writer = options.clone().connect().await;
         let mut writer = writer.map_err(LogError::unavailable)?;
         migrate(&mut writer, NOTICES).await?;
         let readers = SqlitePoolOptions::new().max_connections(READERS);

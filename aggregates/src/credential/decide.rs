@@ -363,8 +363,9 @@ fn contradiction(c: &IssueCredential) -> Option<&'static str> {
         Some("the first version is number 1")
     } else if c.mode.is_some() != (c.kind == Kind::WorkspaceKey) {
         Some("a workspace key has a mode, and nothing else has one")
-    } else if c.parent.is_some() != (c.kind == Kind::Webhook) || c.parent == Some(c.credential) {
-        Some("a webhook secret belongs to another credential, and nothing else does")
+    } else if c.parent.is_some() && (c.kind != Kind::Webhook || c.parent == Some(c.credential)) {
+        // Without a parent it is the secret of the webhook with its id.
+        Some("only a webhook secret belongs to another credential")
     } else {
         unfit(c.kind, &c.secret)
     }
