@@ -10,7 +10,7 @@ mod service;
 pub use self::client::{As, Caller, Reply, members, pair, send, text};
 pub use self::files::{database, files, ledger, mode, set_mode, tamper};
 pub use self::program::{Process, Ran, free_port, rota, run};
-pub use self::service::{Home, Server, Service};
+pub use self::service::{Home, Server, Service, until};
 
 /// The operator key of every test's store.
 pub const OPERATOR: &str = "operator-key-for-tests-0123456789abcdef";

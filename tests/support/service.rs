@@ -8,6 +8,7 @@ use std::time::Duration;
 use reqwest::{Method, RequestBuilder};
 use rota::app::clock::ManualClock;
 use rota::app::{App, Opened, OperatorKey, Options, StoreUrl};
+use rota::egress::Egress;
 use rota::http::{Running, ServeOptions, start};
 use rota_aggregates::Timestamp;
 use rota_aggregates::secret::Secret;
@@ -22,6 +23,8 @@ pub struct Home {
     pub clock: Arc<ManualClock>,
     /// Failed authentications that an address may have in a minute.
     pub failed_logins: u32,
+    /// Where requests to others' addresses may go.
+    pub egress: Egress,
 }
 
 /// A server on a [`Home`].
@@ -42,7 +45,12 @@ impl Home {
         // The first to come installs it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let clock = Arc::new(ManualClock::new(time));
-        Self { folder: tempfile::tempdir().unwrap(), clock, failed_logins: 1_000_000 }
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            clock,
+            failed_logins: 1_000_000,
+            egress: Egress::new(false),
+        }
     }
 
     /// The database file.
@@ -53,6 +61,7 @@ impl Home {
     pub async fn serve(&self) -> Server {
         let mut options = Options::new(StoreUrl::Sqlite(self.path()), self.clock.clone());
         options.operator_key = OperatorKey::Given(Secret::new(OPERATOR.to_owned()));
+        options.egress = self.egress.clone();
         let opened = App::open(options, |_, _| ()).await.unwrap();
         let mut serve = ServeOptions::new("127.0.0.1:0".parse().unwrap());
         serve.workers = Some(2);
@@ -97,6 +106,10 @@ impl Server {
 
     pub async fn delete(&self, who: &As<'_>, path: &str) -> Reply {
         send(self.request(who, Method::DELETE, path)).await
+    }
+
+    pub async fn patch(&self, who: &As<'_>, path: &str, body: &Value) -> Reply {
+        send(self.request(who, Method::PATCH, path).json(body)).await
     }
 
     pub async fn post(&self, who: &As<'_>, path: &str, body: &Value) -> Reply {
@@ -178,4 +191,15 @@ impl Service {
         };
         tokio::time::timeout(Duration::from_secs(30), wait).await.expect("the condition comes to hold");
     }
+}
+
+/// Waits until a condition holds; fails after half a minute.
+pub async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let held = tokio::time::timeout(Duration::from_secs(30), wait).await;
+    assert!(held.is_ok(), "it does not come to hold: {what}");
 }
