@@ -11,7 +11,8 @@ use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use serde_json::value::RawValue;
 
 use crate::credential::CredentialEvent;
-use crate::observation::ObservationEvent;
+use crate::observation::{ObservationEvent, PartRef};
+use crate::token_keys::TokenKeysEvent;
 use crate::webhook::WebhookEvent;
 use crate::workspace::WorkspaceEvent;
 
@@ -137,6 +138,8 @@ pub enum Event {
     Webhook(WebhookEvent),
     /// About any of them, without changing it.
     Observation(ObservationEvent),
+    /// Of the keys that sign session tokens.
+    TokenKeys(TokenKeysEvent),
 }
 
 impl From<WorkspaceEvent> for Event {
@@ -163,6 +166,12 @@ impl From<ObservationEvent> for Event {
     }
 }
 
+impl From<TokenKeysEvent> for Event {
+    fn from(event: TokenKeysEvent) -> Self {
+        Self::TokenKeys(event)
+    }
+}
+
 /// Bytes that are no event of any known type.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
@@ -183,10 +192,16 @@ pub enum Unreadable {
 impl Event {
     /// The types of all events.
     pub fn types() -> impl Iterator<Item = &'static str> {
-        [WorkspaceEvent::TYPES, CredentialEvent::TYPES, WebhookEvent::TYPES, ObservationEvent::TYPES]
-            .into_iter()
-            .flatten()
-            .copied()
+        [
+            WorkspaceEvent::TYPES,
+            CredentialEvent::TYPES,
+            WebhookEvent::TYPES,
+            ObservationEvent::TYPES,
+            TokenKeysEvent::TYPES,
+        ]
+        .into_iter()
+        .flatten()
+        .copied()
     }
 
     /// Each type with the JSON schema of its data.
@@ -195,6 +210,7 @@ impl Event {
         all.extend(CredentialEvent::schemas());
         all.extend(WebhookEvent::schemas());
         all.extend(ObservationEvent::schemas());
+        all.extend(TokenKeysEvent::schemas());
         all
     }
 
@@ -205,6 +221,17 @@ impl Event {
             Self::Credential(e) => e.type_name(),
             Self::Webhook(e) => e.type_name(),
             Self::Observation(e) => e.type_name(),
+            Self::TokenKeys(e) => e.type_name(),
+        }
+    }
+
+    /// The sealed parts that this event destroys.
+    pub fn shredded(&self) -> &[PartRef] {
+        match self {
+            Self::Credential(e) => e.shredded(),
+            Self::Observation(ObservationEvent::SealedPartsShredded(e)) => &e.parts,
+            Self::TokenKeys(e) => e.shredded(),
+            Self::Workspace(_) | Self::Webhook(_) | Self::Observation(_) => &[],
         }
     }
 
@@ -215,6 +242,7 @@ impl Event {
             Self::Credential(e) => e.write_data(out),
             Self::Webhook(e) => e.write_data(out),
             Self::Observation(e) => e.write_data(out),
+            Self::TokenKeys(e) => e.write_data(out),
         }
     }
 
@@ -225,7 +253,8 @@ impl Event {
             .or_else(|| CredentialEvent::read(name, data).map(|r| r.map(Self::Credential)))
             .or_else(|| WorkspaceEvent::read(name, data).map(|r| r.map(Self::Workspace)))
             .or_else(|| WebhookEvent::read(name, data).map(|r| r.map(Self::Webhook)))
-            .or_else(|| ObservationEvent::read(name, data).map(|r| r.map(Self::Observation)));
+            .or_else(|| ObservationEvent::read(name, data).map(|r| r.map(Self::Observation)))
+            .or_else(|| TokenKeysEvent::read(name, data).map(|r| r.map(Self::TokenKeys)));
         match read {
             Some(Ok(event)) => Ok(event),
             Some(Err(source)) => Err(Unreadable::Misfit { name: name.to_owned(), source }),

@@ -4,6 +4,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemars::JsonSchema;
 use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -83,6 +85,10 @@ id! {
     EventId
 }
 id! {
+    /// A key that signs session tokens: the `kid` of what it signs.
+    TokenKeyId
+}
+id! {
     /// One request or job run, as it appears in logs, answers and events.
     RequestId
 }
@@ -130,11 +136,20 @@ pub enum StreamKind {
     Shredding = 5,
     /// The changes of one webhook.
     Webhook = 6,
+    /// The keys that sign session tokens, of the whole deployment.
+    TokenKeys = 7,
 }
 
 impl StreamKind {
-    const ALL: [Self; 6] =
-        [Self::Credential, Self::Workspace, Self::Use, Self::Refusals, Self::Shredding, Self::Webhook];
+    const ALL: [Self; 7] = [
+        Self::Credential,
+        Self::Workspace,
+        Self::Use,
+        Self::Refusals,
+        Self::Shredding,
+        Self::Webhook,
+        Self::TokenKeys,
+    ];
 
     fn prefix(self) -> &'static str {
         match self {
@@ -144,6 +159,7 @@ impl StreamKind {
             Self::Refusals => "refusals",
             Self::Shredding => "shredding",
             Self::Webhook => "webhook",
+            Self::TokenKeys => "token-keys",
         }
     }
 }
@@ -167,6 +183,9 @@ impl StreamId {
     pub fn workspace(id: WorkspaceId) -> Self {
         Self { kind: StreamKind::Workspace, id: id.0 }
     }
+
+    /// The stream of the keys that sign session tokens.
+    pub const TOKEN_KEYS: Self = Self { kind: StreamKind::TokenKeys, id: Uuid::nil() };
 
     /// The stream of uses of a credential's retiring secrets.
     pub fn secret_use(id: CredentialId) -> Self {
@@ -305,5 +324,52 @@ impl JsonSchema for Hash {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({ "type": "string", "pattern": "^[0-9a-f]{64}$" })
+    }
+}
+
+/// The public part of an Ed25519 key, written as unpadded base64url, as JSON Web Keys have it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PublicKey(pub [u8; 32]);
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = &'static str;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let bytes = URL_SAFE_NO_PAD.decode(s).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or("a public key is 32 bytes in unpadded base64url")
+    }
+}
+
+impl Serialize for PublicKey {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PublicKey {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        from_text(d)
+    }
+}
+
+impl JsonSchema for PublicKey {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Ed25519PublicKey".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{43}$" })
     }
 }

@@ -8,6 +8,7 @@
 //! - [`credential`]: the heart: issue, rotate, two-phase rotation, expiry, revocation;
 //! - [`workspace`]: the tenant and its policy;
 //! - [`webhook`]: where somebody wants to be told what happens;
+//! - [`token_keys`]: the keys that sign session tokens;
 //! - [`observation`]: what is recorded about a credential without being a change of it;
 //! - [`record`]: the bytes of a recorded event, which are for ever;
 //! - [`ids`], [`time`], [`secret`]: the values that all of them use.
@@ -21,12 +22,14 @@ pub mod observation;
 pub mod record;
 pub mod secret;
 pub mod time;
+pub mod token_keys;
 pub mod upcast;
 pub mod webhook;
 pub mod workspace;
 
 pub use event::Event;
 pub use ids::{
-    CredentialId, EventId, Position, RequestId, Sequence, StreamId, StreamKind, WebhookId, WorkspaceId,
+    CredentialId, EventId, Position, RequestId, Sequence, StreamId, StreamKind, TokenKeyId, WebhookId,
+    WorkspaceId,
 };
 pub use time::Timestamp;

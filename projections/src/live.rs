@@ -17,9 +17,11 @@ use rota_aggregates::credential::{
 };
 use rota_aggregates::observation::SealedPart;
 use rota_aggregates::secret::Mode;
+use rota_aggregates::token_keys::{TokenKeys, TokenKeysEvent};
 use rota_aggregates::workspace::{Policy, Workspace, WorkspaceEvent};
 use rota_aggregates::{
-    CredentialId, Event, EventId, Position, Sequence, StreamId, StreamKind, Timestamp, WorkspaceId,
+    CredentialId, Event, EventId, Position, Sequence, StreamId, StreamKind, Timestamp, TokenKeyId,
+    WorkspaceId,
 };
 
 pub use self::webhooks::LiveWebhook;
@@ -61,6 +63,8 @@ pub struct LiveCredential {
     pub roles: Roles,
     /// For workspace keys: test or production.
     pub mode: Option<Mode>,
+    /// What a session of it must carry: it changes with every event that ends its sessions.
+    pub epoch: u32,
 }
 
 /// Which digest a secret matched.
@@ -126,6 +130,9 @@ pub struct Live {
     /// Replaced versions that may fetch an answer.
     replay_only: HashMap<u32, ReplayOnly>,
     due: BTreeSet<(Timestamp, u32, Due)>,
+    /// The sequence of the last event that ended a credential's sessions, where there was one. A sequence, not a
+    /// count: taking the same event in again changes nothing.
+    epochs: BTreeMap<u32, u32>,
     workspaces: Vec<(WorkspaceId, Workspace, Sequence)>,
     workspace_index: HashMap<WorkspaceId, u32>,
     webhooks: Webhooks,
@@ -136,6 +143,10 @@ pub struct Live {
     /// The observations of the last minute or two, so that the same one is not recorded twice.
     recent: [BTreeSet<EventId>; 2],
     recent_minute: u64,
+    token_keys: TokenKeys,
+    /// Where the private parts of token keys are that still have one.
+    token_private: BTreeMap<TokenKeyId, Position>,
+    token_sequence: u32,
     next: u64,
     last_time: Timestamp,
 }
@@ -166,7 +177,10 @@ impl Live {
                 self.workspace_index.get(&WorkspaceId(stream.id)).map(|i| self.workspaces[*i as usize].2)
             }
             StreamKind::Webhook => self.webhooks.sequence(stream),
-            _ => self.observations.get(stream).copied(),
+            StreamKind::TokenKeys => (self.token_sequence != 0).then_some(Sequence(self.token_sequence)),
+            StreamKind::Use | StreamKind::Refusals | StreamKind::Shredding => {
+                self.observations.get(stream).copied()
+            }
         }
     }
 
@@ -185,7 +199,40 @@ impl Live {
                 self.observations.insert(fact.stream, fact.sequence);
                 self.remember(fact.id, fact.time.minute());
             }
+            Event::TokenKeys(event) => self.apply_token_keys(fact, event),
         }
+    }
+
+    fn apply_token_keys(&mut self, fact: &Fact<'_>, event: &TokenKeysEvent) {
+        self.token_keys.evolve(event);
+        self.token_sequence = fact.sequence.0;
+        match event {
+            TokenKeysEvent::TokenKeyMade(e) => {
+                self.token_private.insert(e.key, fact.position);
+            }
+            TokenKeysEvent::TokenKeyRetired(e) => {
+                self.token_private.remove(&e.key);
+            }
+        }
+    }
+
+    /// The keys of session tokens.
+    pub fn token_keys(&self) -> &TokenKeys {
+        &self.token_keys
+    }
+
+    /// Where the private parts of token keys are that still have one.
+    pub fn token_private(&self) -> impl Iterator<Item = (TokenKeyId, Position)> {
+        self.token_private.iter().map(|(key, position)| (*key, *position))
+    }
+
+    /// When a token key has signed for the last time and its private part is to be destroyed.
+    pub fn token_key_due(&self) -> Option<(Timestamp, TokenKeyId)> {
+        let ends = |key: &TokenKeyId| self.token_keys.signs_until(*key).map(|until| (until, *key));
+        // One that no newer key remembers has long been of no use.
+        let forgotten = |key: &TokenKeyId| self.token_keys.keys.iter().all(|known| known.id != *key);
+        let end = |key| ends(key).or_else(|| forgotten(key).then(|| (Timestamp::default(), *key)));
+        self.token_private.keys().filter_map(end).min()
     }
 
     fn remember(&mut self, id: EventId, minute: u64) {
@@ -280,6 +327,9 @@ impl Live {
             if let Some(count) = self.counts.get_mut(&(slot.workspace, slot.kind)) {
                 *count = count.saturating_sub(1);
             }
+        }
+        if event.ends_sessions() {
+            self.epochs.insert(index, fact.sequence.0);
         }
         self.keep_sealed(index, event, fact.position);
         for part in event.shredded().iter().filter(|p| p.part == SealedPart::Secret) {
@@ -389,6 +439,7 @@ impl Live {
             public_id: slot.public_id(),
             roles: slot.role_set(),
             mode: slot.mode(),
+            epoch: self.epochs.get(&index).copied().unwrap_or(0),
         }
     }
 

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use rota_aggregates::authority::SignedRequest;
-use rota_aggregates::observation::{ObservationEvent, SealedPart};
+use rota_aggregates::observation::SealedPart;
 use rota_aggregates::record::Claim;
 use rota_aggregates::{CredentialId, Event, Position, Timestamp};
 
@@ -66,12 +66,7 @@ pub struct ReplayIndex {
 impl ReplayIndex {
     /// Takes an event in.
     pub fn apply(&mut self, fact: &Fact<'_>) {
-        let shredded: &[_] = match fact.event {
-            Event::Credential(e) => e.shredded(),
-            Event::Observation(ObservationEvent::SealedPartsShredded(e)) => &e.parts,
-            _ => &[],
-        };
-        for part in shredded.iter().filter(|p| p.part == SealedPart::Answer) {
+        for part in fact.event.shredded().iter().filter(|p| p.part == SealedPart::Answer) {
             self.forget_answer(part.position);
         }
         self.note_version(fact);

@@ -3,6 +3,7 @@
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::CredentialRefusal;
 use rota_aggregates::record::NotRecordable;
+use rota_aggregates::token_keys::TokenKeysRefusal;
 use rota_aggregates::webhook::WebhookRefusal;
 use rota_aggregates::workspace::WorkspaceRefusal;
 
@@ -30,6 +31,9 @@ pub enum Failure {
         /// How many.
         most: usize,
     },
+    /// A rule of the keys that sign session tokens.
+    #[error(transparent)]
+    TokenKeys(#[from] TokenKeysRefusal),
     /// Nobody known asks.
     #[error("the key or secret is not valid")]
     Unauthenticated,
@@ -102,6 +106,8 @@ impl Failure {
             Self::Webhook(WebhookRefusal::AlreadyRegistered) => "already-registered",
             Self::Webhook(WebhookRefusal::Disabled) => "webhook-disabled",
             Self::TooMany { .. } => "too-many",
+            Self::TokenKeys(TokenKeysRefusal::KeyWaits { .. }) => "key-waits",
+            Self::TokenKeys(TokenKeysRefusal::StillSigns) => "key-still-signs",
             Self::Unauthenticated => "unauthenticated",
             Self::Captured => "captured-request",
             Self::Forbidden { .. } | Self::OperatorOnly => "forbidden",

@@ -25,6 +25,7 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         | Failure::NotFound(_) => StatusCode::NOT_FOUND,
         Failure::Workspace(WorkspaceRefusal::AlreadyOpen)
         | Failure::Webhook(WebhookRefusal::AlreadyRegistered | WebhookRefusal::Disabled)
+        | Failure::TokenKeys(_)
         | Failure::TooMany { .. }
         | Failure::InProgress => StatusCode::CONFLICT,
         Failure::Unauthenticated | Failure::Captured => StatusCode::UNAUTHORIZED,
@@ -42,7 +43,9 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
 fn refusal_status(refusal: &CredentialRefusal) -> StatusCode {
     match refusal {
         CredentialRefusal::Unknown | CredentialRefusal::UnknownVersion { .. } => StatusCode::NOT_FOUND,
-        CredentialRefusal::RetiringSecret | CredentialRefusal::SecretRequired => StatusCode::FORBIDDEN,
+        CredentialRefusal::RetiringSecret
+        | CredentialRefusal::SessionSuperseded
+        | CredentialRefusal::SecretRequired => StatusCode::FORBIDDEN,
         CredentialRefusal::ProofStale => StatusCode::UNAUTHORIZED,
         CredentialRefusal::GraceTooLong { .. }
         | CredentialRefusal::GraceTooShort { .. }

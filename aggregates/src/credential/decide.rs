@@ -251,7 +251,17 @@ impl Credential {
         } else if self.retiring_at(now).is_some_and(|r| r.version == version) {
             Err(CredentialRefusal::RetiringSecret)
         } else {
-            Err(CredentialRefusal::ProofStale)
+            Err(self.stale(proof))
+        }
+    }
+
+    /// A session outlives the version that it was given for, with the right to read alone.
+    fn stale(&self, proof: &Proof) -> CredentialRefusal {
+        let was = proof.version.is_some_and(|version| (1..=self.last_version).contains(&version));
+        if proof.kind == ProofKind::Session && was {
+            CredentialRefusal::SessionSuperseded
+        } else {
+            CredentialRefusal::ProofStale
         }
     }
 
@@ -259,7 +269,7 @@ impl Credential {
     fn check_holder(&self, proof: &Proof, now: Timestamp) -> Result<(), CredentialRefusal> {
         let Some(version) = proof.own_version(self.id) else { return Ok(()) };
         if !self.live_versions(now).any(|live| live == version) {
-            Err(CredentialRefusal::ProofStale)
+            Err(self.stale(proof))
         } else if proof.kind == ProofKind::Session
             && self.retiring_at(now).is_some_and(|r| r.version == version)
         {

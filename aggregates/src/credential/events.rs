@@ -296,6 +296,16 @@ impl CredentialEvent {
         }
     }
 
+    /// Whether every session that was given for this credential before ends with it: somebody may have what they
+    /// should not have.
+    pub fn ends_sessions(&self) -> bool {
+        match self {
+            Self::SecretRevoked(_) | Self::CredentialRevoked(_) => true,
+            Self::SecretRotated(e) => e.compromised,
+            _ => false,
+        }
+    }
+
     /// The secret that this event brought, if it brought one.
     pub fn secret(&self) -> Option<&SecretRef> {
         match self {

@@ -20,6 +20,9 @@ pub enum CredentialRefusal {
     /// The caller showed a session, and the policy wants the secret.
     #[error("the workspace's policy asks for the secret itself, a session is not enough")]
     SecretRequired,
+    /// The caller showed a session of a secret that has been replaced.
+    #[error("the secret behind this session has been replaced: exchange the new one first")]
+    SessionSuperseded,
     /// The secret that the caller showed is not live any more.
     #[error("the secret that was shown is no longer valid")]
     ProofStale,
@@ -85,6 +88,7 @@ impl CredentialRefusal {
             Self::Revoked => "credential-revoked",
             Self::RetiringSecret => "retiring-secret",
             Self::SecretRequired => "secret-required",
+            Self::SessionSuperseded => "session-superseded",
             Self::ProofStale => "proof-stale",
             Self::VersionConflict => "version-conflict",
             Self::GraceTooLong { .. } => "grace-too-long",

@@ -6,13 +6,14 @@ use rota_aggregates::credential::{
     CancelCause, CommitCause, CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRevoked,
     ExpiryCause, Kind, Replaced, ReplayEndCause, ReplayEnded, SecretRef, SecretRotated,
 };
-use rota_aggregates::ids::{EventId, Position, RequestId, Sequence, StreamId};
+use rota_aggregates::ids::{EventId, Position, PublicKey, RequestId, Sequence, StreamId, WorkspaceId};
 use rota_aggregates::observation::{
     ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded,
     old_secret_used_id,
 };
 use rota_aggregates::record::{Claim, Context, Record, SealedHashes, encode_body, stamp};
 use rota_aggregates::secret::Mode;
+use rota_aggregates::token_keys::{Succeeded, TokenKeyCause, TokenKeyMade, TokenKeyRetired, TokenKeysEvent};
 use rota_aggregates::webhook::{
     DisableCause, Scheme, Settings, WebhookChanged, WebhookDeleted, WebhookDisabled, WebhookEnabled,
     WebhookEvent, WebhookRegistered,
@@ -24,6 +25,7 @@ use crate::build::{
     CREDENTIAL, OTHER, WEBHOOK, WORKSPACE, at, cancelled, committed, expired, hash, prepared, rotated,
     secret, secret_part, secret_revoked,
 };
+use crate::token_keys::key;
 
 const LEAVES: &str = include_str!("../fixtures/leaves-v1.ndjson");
 
@@ -103,6 +105,7 @@ fn records() -> Vec<Record> {
         of_observations(),
         of_lost_answers(),
         of_webhooks(),
+        of_token_keys(),
     ]
     .concat()
 }
@@ -316,6 +319,33 @@ fn of_webhooks() -> Vec<Record> {
     records.push(webhook(4, WebhookEnabled { at: at(4) }.into()));
     records.push(webhook(5, WebhookDeleted { at: at(5) }.into()));
     records
+}
+
+fn of_token_keys() -> Vec<Record> {
+    let made = |cause, succeeds| TokenKeyMade {
+        key: key(2),
+        public_key: PublicKey([0xfb; 32]),
+        sealed: hash(0x5e),
+        signs_from: at(60),
+        succeeds,
+        cause,
+        at: at(1),
+    };
+    let event = |sequence, event: TokenKeysEvent| {
+        let record = plain(sequence, StreamId::TOKEN_KEYS, event);
+        let context = Context { workspace: WorkspaceId::default(), ..record.context };
+        Record { context, ..record }
+    };
+    let succeeded = vec![Succeeded { key: key(1), verifies_until: at(120) }];
+    let retired = TokenKeyRetired { key: key(1), shredded: vec![secret_part(1)], at: at(60) };
+    let first = made(TokenKeyCause::First, vec![]);
+    vec![
+        by(event(1, first.into()), ActorKind::Scheduler, Dialect::Internal, Proof::SCHEDULE),
+        event(2, made(TokenKeyCause::Call, succeeded.clone()).into()),
+        event(3, made(TokenKeyCause::Schedule, succeeded.clone()).into()),
+        event(4, made(TokenKeyCause::Compromised, succeeded).into()),
+        event(5, retired.into()),
+    ]
 }
 
 #[test]

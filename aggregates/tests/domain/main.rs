@@ -13,6 +13,7 @@ mod replay;
 mod revocation;
 mod rotate;
 mod schemas;
+mod token_keys;
 mod two_phase;
 mod webhook;
 mod workspace;

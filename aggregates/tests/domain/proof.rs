@@ -147,7 +147,12 @@ fn a_secret_that_is_dead_changes_nothing() {
         for version in [0, 1, 9] {
             for command in every_change(own(kind, version), 2, at(60)) {
                 let said = format!("{command:?}");
-                assert_eq!(decide(&in_grace(), command), Err(CredentialRefusal::ProofStale), "{said}");
+                // A session outlives its secret, and changes nothing either.
+                let refusal = match (kind, version) {
+                    (ProofKind::Session, 1) => CredentialRefusal::SessionSuperseded,
+                    _ => CredentialRefusal::ProofStale,
+                };
+                assert_eq!(decide(&in_grace(), command), Err(refusal), "{said}");
             }
         }
     }
@@ -187,6 +192,7 @@ fn every_refusal_has_a_code_of_its_own() {
         CredentialRefusal::Revoked,
         CredentialRefusal::RetiringSecret,
         CredentialRefusal::SecretRequired,
+        CredentialRefusal::SessionSuperseded,
         CredentialRefusal::ProofStale,
         CredentialRefusal::VersionConflict,
         CredentialRefusal::GraceTooLong { max_seconds: 1 },

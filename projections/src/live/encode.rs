@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 
 use rota_aggregates::credential::{ReplayOnly, Status};
+use rota_aggregates::ids::PublicKey;
+use rota_aggregates::token_keys::TokenKey;
 use rota_aggregates::workspace::{Policy, Workspace};
-use rota_aggregates::{EventId, Position, Sequence, StreamId, StreamKind, Timestamp, WorkspaceId};
+use rota_aggregates::{
+    EventId, Position, Sequence, StreamId, StreamKind, Timestamp, TokenKeyId, WorkspaceId,
+};
 use uuid::Uuid;
 
 use super::{Beside, Due, Live, Webhooks};
@@ -55,6 +59,25 @@ impl Live {
                 out.extend_from_slice(&seconds.to_le_bytes());
             }
             out.push(u8::from(policy.rotate_requires_secret));
+        }
+        number(self.epochs.len(), out);
+        for (index, epoch) in &self.epochs {
+            out.extend_from_slice(&index.to_le_bytes());
+            out.extend_from_slice(&epoch.to_le_bytes());
+        }
+        out.extend_from_slice(&self.token_sequence.to_le_bytes());
+        number(self.token_keys.keys.len(), out);
+        for key in &self.token_keys.keys {
+            out.extend_from_slice(key.id.0.as_bytes());
+            out.extend_from_slice(&key.public.0);
+            out.extend_from_slice(&key.signs_from.micros().to_le_bytes());
+            out.push(u8::from(key.verifies_until.is_some()));
+            out.extend_from_slice(&key.verifies_until.unwrap_or_default().micros().to_le_bytes());
+        }
+        number(self.token_private.len(), out);
+        for (key, position) in &self.token_private {
+            out.extend_from_slice(key.0.as_bytes());
+            out.extend_from_slice(&position.0.to_le_bytes());
         }
         let sealed: BTreeMap<_, _> = self.sealed.iter().collect();
         number(sealed.len(), out);
@@ -142,6 +165,23 @@ impl Live {
             };
             live.workspaces.push((id, Workspace { opened_at, policy }, sequence));
             live.workspace_index.insert(id, index as u32);
+        }
+        for _ in 0..input.u64()? {
+            live.epochs.insert(input.u32()?, input.u32()?);
+        }
+        live.token_sequence = input.u32()?;
+        for _ in 0..input.u64()? {
+            let id = TokenKeyId(Uuid::from_bytes(input.array()?));
+            let public = PublicKey(input.array()?);
+            let signs_from = Timestamp::from_micros(input.i64()?);
+            let ends = input.u8()? == 1;
+            let until = Timestamp::from_micros(input.i64()?);
+            let verifies_until = ends.then_some(until);
+            live.token_keys.keys.push(TokenKey { id, public, signs_from, verifies_until });
+        }
+        for _ in 0..input.u64()? {
+            let key = TokenKeyId(Uuid::from_bytes(input.array()?));
+            live.token_private.insert(key, Position(input.u64()?));
         }
         for _ in 0..input.u64()? {
             let index = input.u32()?;

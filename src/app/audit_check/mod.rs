@@ -7,7 +7,7 @@ mod findings;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use rota_aggregates::observation::{ObservationEvent, PartRef, SealedPart};
+use rota_aggregates::observation::SealedPart;
 use rota_aggregates::record::Record;
 use rota_aggregates::{Event, EventId, Position, Sequence, StreamId, Timestamp};
 use rota_projections::Recorded;
@@ -43,22 +43,18 @@ fn parts(record: &Record, stored: &StoredEvent) -> [(SealedPart, Hashed, Hashed)
         Event::Credential(event) => event.secret(),
         _ => None,
     };
+    let sealed = match &record.event {
+        Event::TokenKeys(event) => event.sealed(),
+        _ => secret.and_then(|s| s.sealed),
+    };
     let side = &stored.side;
     let there = |sealed: &Option<crate::sealing::Sealed>| sealed.as_ref().map(crate::sealing::Sealed::sha256);
     [
         (SealedPart::Digest, secret.map(|s| s.digest.0), side.digest.map(|digest| sha256(&digest).0)),
-        (SealedPart::Secret, secret.and_then(|s| s.sealed).map(|h| h.0), there(&side.secret)),
+        (SealedPart::Secret, sealed.map(|h| h.0), there(&side.secret)),
         (SealedPart::Answer, record.sealed.answer.map(|h| h.0), there(&side.answer)),
         (SealedPart::Details, record.sealed.details.map(|h| h.0), there(&side.details)),
     ]
-}
-
-fn shredded(event: &Event) -> &[PartRef] {
-    match event {
-        Event::Credential(event) => event.shredded(),
-        Event::Observation(ObservationEvent::SealedPartsShredded(event)) => &event.parts,
-        _ => &[],
-    }
 }
 
 /// The bytes of a live view without its use marks, which are observations and follow from no event.
@@ -137,7 +133,7 @@ impl Check {
                 }
             }
         }
-        self.shredded.extend(shredded(&record.event).iter().map(|p| (p.position, p.part)));
+        self.shredded.extend(record.event.shredded().iter().map(|p| (p.position, p.part)));
         let recorded = Recorded { position, record, digest: stored.side.digest, details: None };
         self.tip.apply(&recorded.fact());
         Some(recorded)

@@ -11,13 +11,14 @@ use rota_aggregates::credential::{
     RotationPrepared, SecretRef, SecretRevoked, SecretRotated,
 };
 use rota_aggregates::ids::{
-    CredentialId, EventId, Hash, Position, RequestId, Sequence, StreamId, WorkspaceId,
+    CredentialId, EventId, Hash, Position, PublicKey, RequestId, Sequence, StreamId, TokenKeyId, WorkspaceId,
 };
 use rota_aggregates::observation::{
     ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded,
 };
 use rota_aggregates::record::{Claim, Context, Record, SealedHashes};
 use rota_aggregates::secret::Mode;
+use rota_aggregates::token_keys::{Succeeded, TokenKeyCause, TokenKeyMade, TokenKeyRetired, TokenKeysEvent};
 use rota_aggregates::workspace::{Policy, PolicySet, WorkspaceEvent, WorkspaceOpened};
 use rota_aggregates::{Event, Timestamp};
 use uuid::Uuid;
@@ -192,6 +193,38 @@ fn observation_event() -> BoxedStrategy<Event> {
     .boxed()
 }
 
+fn token_keys_event() -> BoxedStrategy<Event> {
+    let cause = select(vec![
+        TokenKeyCause::First,
+        TokenKeyCause::Call,
+        TokenKeyCause::Schedule,
+        TokenKeyCause::Compromised,
+    ]);
+    let key = || uuid().prop_map(TokenKeyId);
+    let succeeds =
+        vec((key(), time()).prop_map(|(key, verifies_until)| Succeeded { key, verifies_until }), 0..3);
+    prop_oneof![
+        (key(), any::<[u8; 32]>(), sha(), time(), succeeds, cause, time()).prop_map(
+            |(key, public, sealed, signs_from, succeeds, cause, at)| {
+                let public_key = PublicKey(public);
+                TokenKeysEvent::from(TokenKeyMade {
+                    key,
+                    public_key,
+                    sealed,
+                    signs_from,
+                    succeeds,
+                    cause,
+                    at,
+                })
+            }
+        ),
+        (key(), some_parts(), time())
+            .prop_map(|(key, shredded, at)| { TokenKeyRetired { key, shredded, at }.into() }),
+    ]
+    .prop_map(Event::from)
+    .boxed()
+}
+
 fn context() -> BoxedStrategy<Context> {
     let actor_kind = select(vec![
         ActorKind::Operator,
@@ -233,12 +266,19 @@ fn stream() -> impl Strategy<Value = StreamId> {
             StreamId::secret_use(CredentialId(id)),
             StreamId::refusals(id),
             StreamId::shredding(WorkspaceId(id)),
+            StreamId::TOKEN_KEYS,
         ])
     })
 }
 
 pub fn record() -> BoxedStrategy<Record> {
-    let event = prop_oneof![workspace_event(), credential_event(), credential_event(), observation_event()];
+    let event = prop_oneof![
+        workspace_event(),
+        credential_event(),
+        credential_event(),
+        observation_event(),
+        token_keys_event(),
+    ];
     let claim = option::of((sha(), sha()).prop_map(|(key, fingerprint)| Claim { key, fingerprint }));
     let sealed =
         (option::of(sha()), option::of(sha())).prop_map(|(answer, details)| SealedHashes { answer, details });
