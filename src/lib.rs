@@ -9,4 +9,5 @@ pub mod notices;
 pub mod sealing;
 pub mod signing;
 pub mod telemetry;
+pub mod tokens;
 pub mod views;

@@ -1,10 +1,11 @@
 //! Who asks, and what they may.
 
 use rota_aggregates::authority::{Actor, ActorKind, Dialect, Proof, ProofKind, Role, Roles, SignedRequest};
-use rota_aggregates::credential::Kind;
+use rota_aggregates::credential::{CredentialRefusal, Kind};
 use rota_aggregates::record::Context;
-use rota_aggregates::{CredentialId, RequestId, WorkspaceId};
+use rota_aggregates::{CredentialId, RequestId, Timestamp, WorkspaceId};
 use rota_projections::Details;
+use rota_projections::live::LiveCredential;
 use uuid::Uuid;
 
 use super::Failure;
@@ -35,6 +36,44 @@ pub enum Shown {
     Secret,
     /// A signature over this request, which proves one change at most; `None` for what its being shown leads to.
     Signature(Option<SignedRequest>),
+    /// A session that was given for the secret.
+    Session(SessionState),
+}
+
+/// A session, as far as decisions need it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SessionState {
+    /// The credential's epoch when it was given.
+    pub epoch: u32,
+    /// Whether it ends with its version, because that was in its grace period when it was given.
+    pub bound: bool,
+    /// The first instant at which it is refused.
+    pub expires_at: Timestamp,
+    /// Whether its version is the active one: then it may change what its credential may change.
+    pub current: bool,
+}
+
+impl Authenticated {
+    /// Takes in what is true of the credential now.
+    pub(super) fn refresh(&mut self, live: &LiveCredential, now: Timestamp) {
+        self.roles = live.roles;
+        self.retiring = live.state.retiring_at(now).is_some_and(|r| r.version == self.version);
+        if let Shown::Session(session) = &mut self.shown {
+            session.current = live.state.active == Some(self.version);
+        }
+    }
+
+    /// Whether it may change anything at all: a session of a secret that was replaced may read alone.
+    pub(super) fn check_current(&self) -> Result<(), CredentialRefusal> {
+        match self.shown {
+            Shown::Session(session) if !session.current => Err(if self.retiring {
+                CredentialRefusal::RetiringSecret
+            } else {
+                CredentialRefusal::SessionSuperseded
+            }),
+            Shown::Secret | Shown::Signature(_) | Shown::Session(_) => Ok(()),
+        }
+    }
 }
 
 /// Whoever asks.
@@ -108,6 +147,7 @@ impl Caller {
             }
             Principal::Credential(who) => {
                 let (kind, signed) = match who.shown {
+                    Shown::Session(_) => (ProofKind::Session, None),
                     Shown::Signature(signed) => (ProofKind::Signature, signed),
                     Shown::Secret if who.kind == Kind::WorkspaceKey => (ProofKind::WorkspaceKey, None),
                     Shown::Secret => (ProofKind::Secret, None),

@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 use super::caller::{Authenticated, Caller, Principal};
 use super::entropy::Entropy;
 use super::idempotency::{Idempotency, InProgress};
+use super::sessions::still_alive;
 use super::{App, Failure, new_event_id};
 use crate::log::committer::{Place, Recording, Verdict};
 use crate::log::{Append, NewEvent, Side};
@@ -137,6 +138,7 @@ impl App {
         let mut expected = Vec::with_capacity(2);
         if let Principal::Credential(who) = &mut caller.principal {
             expected.extend(standing(&tip.live, who, now)?);
+            who.check_current()?;
         }
         let (_, sequence) = tip.live.workspace(workspace).ok_or(Failure::NotFound("workspace"))?;
         expected.push((StreamId::workspace(workspace), Some(sequence)));
@@ -295,11 +297,8 @@ fn standing(
     who: &mut Authenticated,
     now: Timestamp,
 ) -> Result<Option<(StreamId, Option<Sequence>)>, Failure> {
-    let own = live.credential(who.credential).ok_or(Failure::Unauthenticated)?;
-    if !own.state.live_versions(now).any(|version| version == who.version) {
-        return Err(Failure::Unauthenticated);
-    }
-    who.retiring = own.state.retiring_at(now).is_some_and(|r| r.version == who.version);
+    let own = still_alive(live, who, now).ok_or(Failure::Unauthenticated)?;
+    who.refresh(&own, now);
     Ok(Some((StreamId::credential(who.credential), Some(own.sequence))))
 }
 

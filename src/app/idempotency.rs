@@ -10,12 +10,15 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use ring::digest::{Context, SHA256};
+use rota_aggregates::authority::ProofKind;
+use rota_aggregates::credential::{CredentialRefusal, REPLAY_SECONDS_MAX};
 use rota_aggregates::ids::Hash;
 use rota_aggregates::record::{Claim, Record};
-use rota_aggregates::{Event, Position, WorkspaceId};
+use rota_aggregates::{Event, Position, StreamId, WorkspaceId};
 use zeroize::Zeroizing;
 
-use super::change::Answer;
+use super::caller::Shown;
+use super::change::{Answer, Subject};
 use super::{App, Failure};
 use crate::log::LogError;
 use crate::sealing::{Item, Part};
@@ -115,7 +118,58 @@ impl Drop for InProgress {
     }
 }
 
+/// The version that an event brought.
+fn brought(record: &Record) -> Option<u32> {
+    match &record.event {
+        Event::Credential(event) => event.secret().map(|secret| secret.version),
+        _ => None,
+    }
+}
+
 impl App {
+    /// Whether the answer at `position` is for this caller: for whoever may rotate now, and a retiring secret may
+    /// not. A session that the rotation itself superseded may have its own answer again, for a while and until the
+    /// new secret is used: without it, an answer that got lost would lock its owner out.
+    pub(super) async fn check_replay(
+        &self,
+        subject: &Subject,
+        position: Position,
+    ) -> Result<Result<(), CredentialRefusal>, Failure> {
+        let Some(who) = subject.caller.credential() else { return Ok(Ok(())) };
+        let session = match who.shown {
+            // But for the version that this rotation replaced, while its answer may have been lost.
+            Shown::Secret | Shown::Signature(_)
+                if who.retiring && who.credential == subject.live.state.id =>
+            {
+                let lost = self.may_fetch(who.credential, who.version, position).await?;
+                return Ok(if lost { Ok(()) } else { Err(CredentialRefusal::RetiringSecret) });
+            }
+            Shown::Secret | Shown::Signature(_) => return Ok(Ok(())),
+            Shown::Session(_) if subject.policy.rotate_requires_secret => {
+                return Ok(Err(CredentialRefusal::SecretRequired));
+            }
+            Shown::Session(session) => session,
+        };
+        let Err(refusal) = who.check_current() else { return Ok(Ok(())) };
+        let id = who.credential;
+        let unused = self.tip.tip.read().live.use_mark(id).is_none();
+        let stored = self.log.read_at(&[position, Position(position.0 + 1)]).await?;
+        let mut records = Vec::with_capacity(stored.len());
+        for e in stored {
+            let decoded = Record::decode(&e.leaf);
+            records.push(decoded.map_err(|source| LogError::BadLeaf { position: e.position, source })?);
+        }
+        let Some(first) = records.first() else { return Ok(Err(refusal)) };
+        let made = records.iter().filter(|r| r.context.request == first.context.request).find_map(brought);
+        let its_own = first.stream == StreamId::credential(id)
+            && first.context.proof.kind == ProofKind::Session
+            && first.context.proof.own_version(id) == Some(who.version)
+            && made.is_some()
+            && made == subject.live.state.active;
+        let in_time = subject.now < first.time.plus_seconds(REPLAY_SECONDS_MAX);
+        Ok(if its_own && in_time && unused && !session.bound { Ok(()) } else { Err(refusal) })
+    }
+
     /// The first answer to a request whose key was claimed by the event at `position`.
     pub(super) async fn replay(
         &self,
@@ -138,10 +192,7 @@ impl App {
         let version = decoded
             .iter()
             .filter(|record| record.context.request == first.context.request && record.stream == first.stream)
-            .find_map(|record| match &record.event {
-                Event::Credential(event) => event.secret().map(|secret| secret.version),
-                _ => None,
-            });
+            .find_map(brought);
         let live = self.tip.tip.read().live.credential(rota_aggregates::CredentialId(first.stream.id));
         let superseded = match (version, live) {
             (Some(version), Some(live)) => {

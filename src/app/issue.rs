@@ -104,6 +104,8 @@ impl App {
         if let (Some(claim), Some(idempotency)) = (&claim, idempotency) {
             held = Some(InProgress::begin(self, claim)?);
             if let Some(position) = self.claimed(claim)? {
+                // The answer is for whoever may issue now.
+                self.ground(caller, issue.workspace)?;
                 self.use_once(caller)?;
                 return self.replay(idempotency, position).await;
             }

@@ -168,6 +168,7 @@ impl App {
             means = means.or_else(|| change.version(&subject));
             let workspace = subject.live.state.workspace;
             self.allow(&subject.caller, id, workspace, roles, itself, change.operation()).await?;
+            self.check_current(&subject.caller, id, change.operation()).await?;
             if let Attempt::Done(position) = self.attempt(subject, id, change, means, reason).await? {
                 return Ok(position);
             }
@@ -187,6 +188,7 @@ impl App {
             let subject = self.subject(caller, id)?;
             let workspace = subject.live.state.workspace;
             self.allow(&subject.caller, id, workspace, &[Role::Admin], false, "describe").await?;
+            self.check_current(&subject.caller, id, "describe").await?;
             let view = self.view(id, None).await?.ok_or(Failure::NotFound("credential"))?;
             if view.sequence != subject.live.sequence {
                 continue;

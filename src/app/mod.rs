@@ -5,6 +5,7 @@
 //! - [`change`]: what every change has in common: deciding until the log agrees;
 //! - [`issue`], [`rotate`], [`webhook_secret`], [`lifecycle`], [`workspaces`], [`webhooks`]: the changes;
 //! - [`verify`], [`signature`], [`read`]: what changes nothing;
+//! - [`sessions`], [`token_keys`]: tokens for a secret, and the keys that sign them;
 //! - [`idempotency`]: answering a retry with the first answer;
 //! - [`upkeep`]: what is due: expiry, shredding, snapshots;
 //! - [`rewrap`], [`master_key_file`]: a new master key;
@@ -28,9 +29,11 @@ pub mod read;
 mod refusals;
 pub mod rewrap;
 pub mod rotate;
+pub mod sessions;
 pub mod signature;
 mod signing_keys;
 pub mod snapshot;
+pub mod token_keys;
 pub mod upkeep;
 pub mod verify;
 pub mod webhook_secret;
@@ -45,7 +48,7 @@ use ring::rand::SystemRandom;
 use rota_aggregates::{CredentialId, EventId, Position, RequestId, Timestamp};
 use tokio::sync::watch;
 
-pub use self::caller::{Authenticated, Caller, Principal};
+pub use self::caller::{Authenticated, Caller, Principal, SessionState, Shown};
 pub use self::change::Answer;
 use self::clock::Clock;
 use self::entropy::Entropy;
@@ -82,6 +85,7 @@ pub struct App {
     clock_off: std::sync::atomic::AtomicI64,
     /// What keeps another process from this one's files.
     _held: Option<std::fs::File>,
+    sessions: sessions::Sessions,
 }
 
 impl App {

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::clock::Clock;
 use super::entropy::Entropy;
 use super::rewrap::KEYS;
+use super::sessions::{SessionOptions, Sessions};
 use super::signing_keys::SigningKeys;
 use super::snapshot::Snapshots;
 use super::{App, Failure};
@@ -192,6 +193,8 @@ pub struct Options {
     pub live_from: LiveFrom,
     /// Where requests to others' addresses may go.
     pub egress: Egress,
+    /// How session tokens are made.
+    pub sessions: SessionOptions,
     /// The clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -208,6 +211,7 @@ impl Options {
             operator_key: OperatorKey::Kept,
             live_from: LiveFrom::Snapshot,
             egress: Egress::new(false),
+            sessions: SessionOptions::default(),
             clock,
         }
     }
@@ -377,10 +381,12 @@ impl App {
             master_key_file,
             jobs: Mutex::default(),
             notices,
+            sessions: Sessions::new(options.sessions),
             store: options.store.to_string(),
             clock_off: AtomicI64::new(0),
             _held: held,
         });
+        app.first_token_key().await?;
         let watch = tokio::spawn(Arc::clone(&app).watch_clock());
         let upkeep = tokio::spawn(Arc::clone(&app).upkeep());
         // One process has the store, and so it is the one that tells.

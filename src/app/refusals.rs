@@ -20,6 +20,7 @@ fn is_worth_recording(failure: &Failure) -> bool {
             | Failure::OperatorOnly
             | Failure::Credential(
                 CredentialRefusal::RetiringSecret
+                    | CredentialRefusal::SessionSuperseded
                     | CredentialRefusal::SecretRequired
                     | CredentialRefusal::Revoked
                     | CredentialRefusal::RotationPending
@@ -56,6 +57,20 @@ impl App {
             tracing::warn!(error = &error as &dyn std::error::Error, "a refusal could not be recorded");
         }
         failure
+    }
+
+    /// As [`App::refuse`] for a session that may change nothing any more.
+    pub(super) async fn check_current(
+        &self,
+        caller: &Caller,
+        credential: CredentialId,
+        operation: &'static str,
+    ) -> Result<(), Failure> {
+        let checked = caller.credential().map_or(Ok(()), |who| who.check_current());
+        match checked {
+            Ok(()) => Ok(()),
+            Err(refusal) => Err(self.refuse(caller, credential, operation, refusal.into()).await),
+        }
     }
 
     /// As [`App::refuse`] for a missing role.

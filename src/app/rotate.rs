@@ -3,7 +3,7 @@
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::Kind;
 use rota_aggregates::credential::{
-    CredentialCommand, CredentialEvent, CredentialRefusal, PrepareRotation, RotateSecret, SecretRef,
+    CredentialCommand, CredentialEvent, PrepareRotation, RotateSecret, SecretRef,
 };
 use rota_aggregates::secret::Secret;
 use rota_aggregates::{CredentialId, Event, Position, Sequence, StreamId, Timestamp, WorkspaceId};
@@ -208,20 +208,14 @@ impl App {
                     held = Some(InProgress::begin(self, claim)?);
                 }
                 if let Some(position) = self.claimed(claim)? {
-                    // The answer is for whoever may rotate now, and a retiring secret may not; but for the one
-                    // that a rotation replaced, while its answer may have been lost.
-                    let retiring =
-                        subject.caller.credential().filter(|who| who.credential == id && who.retiring);
-                    if let Some(who) = retiring
-                        && !self.may_fetch(id, who.version, position).await?
-                    {
-                        let refusal = CredentialRefusal::RetiringSecret.into();
-                        return Err(self.refuse(&subject.caller, id, plan.operation, refusal).await);
+                    if let Err(refusal) = self.check_replay(&subject, position).await? {
+                        return Err(self.refuse(&subject.caller, id, plan.operation, refusal.into()).await);
                     }
                     self.use_once(&subject.caller)?;
                     return self.replay(idempotency, position).await;
                 }
             }
+            self.check_current(&subject.caller, id, plan.operation).await?;
             let place = self.place()?;
             let mut entropy = self.entropy()?;
             let means = *means.get_or_insert(subject.live.state.active);

@@ -98,7 +98,10 @@ impl App {
     /// When the next thing falls due.
     fn next_due(&self) -> Option<Timestamp> {
         let tip = self.tip.tip.read();
-        [tip.live.next_due(), tip.replays.next_answer_due()].into_iter().flatten().min()
+        [tip.live.next_due(), tip.replays.next_answer_due(), self.token_keys_due(&tip.live)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Does a portion of what is due. Whether there may be more.
@@ -112,6 +115,7 @@ impl App {
             ended = join_all(due.into_iter().map(|(id, due)| self.end(&caller, id, due))).await;
         }
         let shredded = self.shred_answers(now).await?;
+        self.keep_token_keys().await?;
         // One that fails must not keep the others from their end.
         ended.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(more || shredded)

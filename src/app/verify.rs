@@ -12,8 +12,10 @@ use uuid::Uuid;
 
 use super::caller::{Authenticated, Caller, Principal, Shown};
 use super::lifecycle::Change;
+use super::sessions::still_alive;
 use super::{App, Failure};
 use crate::sealing::same;
+use crate::tokens::looks_like_a_token;
 
 /// A login waits at most so long for the record of its use.
 const NOTING: Duration = Duration::from_secs(1);
@@ -177,9 +179,16 @@ impl App {
         }
     }
 
-    /// Who a bearer token is: the operator or a workspace key.
+    /// Who a bearer token is: the operator, a workspace key, or a session.
     pub async fn authenticate_bearer(&self, anonymous: &Caller, token: &str) -> Result<Principal, Failure> {
         self.trusts_its_clock()?;
+        if looks_like_a_token(token) {
+            match self.session(token) {
+                Ok(session) => return Ok(Principal::Credential(session.who)),
+                // An operator's own key may look like one.
+                Err(reason) => tracing::debug!(%reason, "a session token was refused"),
+            }
+        }
         let Some((public_id, key)) = split_workspace_key(token) else {
             let digest = self.keys().digest(Uuid::nil(), token);
             let expected = *self.operator.read();
@@ -244,7 +253,6 @@ impl App {
     pub fn is_still_valid(&self, caller: &Caller) -> bool {
         let Some(who) = caller.credential() else { return true };
         let now = self.now();
-        let live = self.tip.tip.read().live.credential(who.credential);
-        live.is_some_and(|c| c.state.live_versions(now).any(|version| version == who.version))
+        still_alive(&self.tip.tip.read().live, &who, now).is_some()
     }
 }
