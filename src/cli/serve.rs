@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use rota::app::Opened;
+use rota::app::sessions::{self, SessionOptions};
 use rota::egress::Egress;
+use rota::http::fluide::TokenAnswer;
 use rota::http::{ServeOptions, TlsFiles};
 use rota::telemetry::{self, LogFormat};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -54,6 +56,20 @@ pub struct Serve {
     /// Let webhooks lead to private and loopback addresses
     #[arg(long, env = "ROTA_ALLOW_PRIVATE_NETWORKS")]
     allow_private_networks: bool,
+    /// How Fluide's token exchange answers
+    #[arg(long, env = "ROTA_FLUIDE_TOKEN_ANSWER", value_enum, default_value_t)]
+    fluide_token_answer: TokenAnswer,
+    /// The issuer that session tokens name; those of another are refused
+    #[arg(long, env = "ROTA_ISSUER", value_name = "NAME", default_value = sessions::ISSUER_DEFAULT, value_parser = issuer)]
+    issuer: String,
+    /// How long a session token lives
+    #[arg(long, env = "ROTA_TOKEN_SECONDS", value_name = "N", default_value_t = sessions::TOKEN_SECONDS_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(1..=i64::from(sessions::TOKEN_SECONDS_MAX)))]
+    token_seconds: u32,
+    /// After so many days the key that signs session tokens is replaced
+    #[arg(long, env = "ROTA_TOKEN_KEY_DAYS", value_name = "N", default_value_t = sessions::KEY_DAYS_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(1..=3650))]
+    token_key_days: u32,
     /// How log lines are written to stderr
     #[arg(long, env = "ROTA_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -67,6 +83,11 @@ impl Serve {
         let mut options = self.store.options()?;
         options.operator_key = store::operator_key()?;
         options.egress = Egress::new(self.allow_private_networks);
+        options.sessions = SessionOptions {
+            issuer: self.issuer.clone(),
+            token_seconds: self.token_seconds,
+            key_days: self.token_key_days,
+        };
         let opened = tokio::select! {
             opened = store::open(options) => opened?,
             () = signals.wait() => return Ok(()),
@@ -79,6 +100,7 @@ impl Serve {
             workers: self.workers.map(usize::from),
             failed_logins_per_minute: self.failed_logins_per_minute,
             trust_forwarded_for: self.trust_forwarded_for,
+            fluide_token_answer: self.fluide_token_answer,
         };
         let running = match rota::http::start(Arc::clone(&opened.app), options).await {
             Ok(running) => running,
@@ -112,6 +134,14 @@ impl Serve {
         }
         Ok(())
     }
+}
+
+/// A name that fits into every token.
+fn issuer(text: &str) -> Result<String, String> {
+    if (1..=200).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Ok(text.to_owned());
+    }
+    Err("an issuer has 1 to 200 visible ASCII characters".to_owned())
 }
 
 /// Why the address can't be had, and what to do.

@@ -10,8 +10,9 @@ use zeroize::Zeroizing;
 
 use super::request::Request;
 use crate::app::signature::Entry;
-use crate::app::{Authenticated, Caller, Failure, Principal};
+use crate::app::{Caller, Failure, Principal};
 use crate::signing::{self, Body, Message};
+use crate::tokens::{Claims, looks_like_a_token};
 
 /// Why a caller is not let in.
 #[derive(Debug)]
@@ -31,7 +32,7 @@ pub(crate) enum NotLetIn {
 }
 
 impl Request {
-    /// Lets in the operator or a workspace key, shown as a bearer token.
+    /// Lets in the operator, a workspace key or a session, shown as a bearer token.
     pub(crate) async fn bearer(&self, dialect: Dialect) -> Result<Caller, NotLetIn> {
         let anonymous = self.caller(Principal::Anonymous, dialect);
         match self.authorization() {
@@ -47,15 +48,12 @@ impl Request {
 
     /// Lets in a credential by HTTP Basic (RFC 7617): split at the first colon, UTF-8.
     pub(crate) async fn basic(&self, dialect: Dialect, kinds: &[Kind]) -> Result<Caller, NotLetIn> {
-        let anonymous = self.caller(Principal::Anonymous, dialect);
         let pair = self.authorization().filter(|(scheme, _)| scheme.eq_ignore_ascii_case("basic"));
         let Some((_, encoded)) = pair else { return Err(self.nothing(self.authorization().is_some())) };
-        let who = match decode_basic(encoded) {
-            Some((id, secret)) => self.app().authenticate_pair(&anonymous, &id, &secret, kinds).await,
-            None => Err(Failure::Unauthenticated),
-        };
-        let enter = |who: Authenticated| Caller { principal: Principal::Credential(who), ..anonymous };
-        who.map(enter).map_err(|failure| self.keep_out(failure))
+        match decode_basic(encoded) {
+            Some((id, secret)) => self.pair(dialect, &id, &secret, kinds).await,
+            None => Err(self.keep_out(Failure::Unauthenticated)),
+        }
     }
 
     /// Whether the request claims to be signed.
@@ -107,6 +105,44 @@ impl Request {
                 self.basic(dialect, &[Kind::Client, Kind::Exchange]).await
             }
             _ => self.bearer(dialect).await,
+        }
+    }
+
+    /// Whether a token is shown, rather than a key.
+    pub(crate) fn shows_session(&self) -> bool {
+        self.token().is_some_and(looks_like_a_token)
+    }
+
+    fn token(&self) -> Option<&str> {
+        self.authorization()
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token)
+    }
+
+    /// Lets in a session, shown as a bearer token, with what that says.
+    pub(crate) fn session(&self, dialect: Dialect) -> Result<(Caller, Claims), NotLetIn> {
+        let Some(token) = self.token() else { return Err(self.nothing(self.authorization().is_some())) };
+        match self.app().session(token) {
+            Ok(session) => Ok((self.caller(Principal::Credential(session.who), dialect), session.claims)),
+            Err(reason) => {
+                tracing::debug!(%reason, "a session token was refused");
+                Err(self.keep_out(Failure::Unauthenticated))
+            }
+        }
+    }
+
+    /// Lets in a credential by its identifier and secret.
+    pub(crate) async fn pair(
+        &self,
+        dialect: Dialect,
+        id: &str,
+        secret: &str,
+        kinds: &[Kind],
+    ) -> Result<Caller, NotLetIn> {
+        let anonymous = self.caller(Principal::Anonymous, dialect);
+        match self.app().authenticate_pair(&anonymous, id, secret, kinds).await {
+            Ok(who) => Ok(Caller { principal: Principal::Credential(who), ..anonymous }),
+            Err(failure) => Err(self.keep_out(failure)),
         }
     }
 

@@ -73,6 +73,20 @@ pub(crate) async fn bytes(payload: web::Payload) -> Result<web::Bytes, BadBody> 
     }
 }
 
+/// A body that says nothing.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+/// Takes a body that is left out, empty or an empty object. All three are the same request.
+pub(crate) async fn nothing(payload: web::Payload) -> Result<(), Failure> {
+    let bytes = bytes(payload).await?;
+    if !bytes.is_empty() {
+        json::<Nothing>(&bytes)?;
+    }
+    Ok(())
+}
+
 /// Reads a JSON object. An empty body counts as `{}`. An array is refused by hand: serde would take its entries for
 /// the fields in their order.
 pub(crate) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, BadBody> {

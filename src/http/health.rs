@@ -20,24 +20,52 @@ async fn live() -> HttpResponse {
     HttpResponse::Ok().insert_header((CONTENT_TYPE, "application/json")).body(r#"{"status":"live"}"#)
 }
 
-async fn ready(request: Request) -> HttpResponse {
+/// How rota and what it depends on fare.
+pub(super) struct Readiness {
+    /// The store can be read.
+    pub(super) store: bool,
+    /// This machine's clock agrees with the store's.
+    pub(super) clock: bool,
+    /// The last commit succeeded.
+    pub(super) commits: bool,
+    /// The views are not far behind.
+    pub(super) views: bool,
+    lag: u64,
+}
+
+impl Readiness {
+    pub(super) fn all(&self) -> bool {
+        self.store && self.clock && self.commits && self.views
+    }
+}
+
+pub(super) async fn readiness(request: &Request) -> Readiness {
     let app = request.app();
     let store = app.log().next().await;
-    let writable = app.is_healthy();
     let lag = match &store {
         Ok(next) => next.0.saturating_sub(app.views().projected().0),
         Err(_) => 0,
     };
-    let clock = app.clock_agrees();
-    let all = store.is_ok() && writable && clock && lag <= LAG_MAX;
+    Readiness {
+        store: store.is_ok(),
+        clock: app.clock_agrees(),
+        commits: app.is_healthy(),
+        views: lag <= LAG_MAX,
+        lag,
+    }
+}
+
+async fn ready(request: Request) -> HttpResponse {
+    let ready = readiness(&request).await;
+    let all = ready.all();
     let word = |good: bool| if good { "ok" } else { "failed" };
     let body = json!({
         "status": if all { "ready" } else { "not ready" },
-        "store": word(store.is_ok()),
-        "storeAt": app.store(),
-        "clock": word(clock),
-        "commits": word(writable),
-        "views": { "status": word(lag <= LAG_MAX), "lag": lag },
+        "store": word(ready.store),
+        "storeAt": request.app().store(),
+        "clock": word(ready.clock),
+        "commits": word(ready.commits),
+        "views": { "status": word(ready.views), "lag": ready.lag },
     });
     if all { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
 }

@@ -7,8 +7,10 @@
 mod answer;
 mod auth;
 mod body;
+pub mod fluide;
 mod health;
 mod hopae;
+mod jwks;
 mod limiter;
 mod native;
 pub mod problem;
@@ -27,6 +29,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use self::fluide::TokenAnswer;
 use self::limiter::Limiter;
 use self::request::RequestIds;
 use crate::app::idempotency::Idempotency;
@@ -71,12 +74,21 @@ pub struct ServeOptions {
     pub failed_logins_per_minute: u32,
     /// Whether a proxy in front sets `X-Forwarded-For`, so that it can be believed.
     pub trust_forwarded_for: bool,
+    /// How Fluide's token exchange answers.
+    pub fluide_token_answer: TokenAnswer,
 }
 
 impl ServeOptions {
     /// The defaults for an address.
     pub fn new(listen: SocketAddr) -> Self {
-        Self { listen, tls: None, workers: None, failed_logins_per_minute: 100, trust_forwarded_for: false }
+        Self {
+            listen,
+            tls: None,
+            workers: None,
+            failed_logins_per_minute: 100,
+            trust_forwarded_for: false,
+            fluide_token_answer: TokenAnswer::Flat,
+        }
     }
 }
 
@@ -87,6 +99,7 @@ pub(crate) struct Server {
     ids: RequestIds,
     metrics: PrometheusHandle,
     trust_forwarded_for: bool,
+    fluide_token_answer: TokenAnswer,
     stopping: watch::Receiver<bool>,
 }
 
@@ -122,14 +135,17 @@ pub async fn start(app: Arc<App>, options: ServeOptions) -> std::io::Result<Runn
         ids: RequestIds::new()?,
         metrics: crate::telemetry::metrics(),
         trust_forwarded_for: options.trust_forwarded_for,
+        fluide_token_answer: options.fluide_token_answer,
         stopping: watched,
     });
     let mut http = HttpServer::new(move || {
         HttpApp::new()
             .app_data(server.clone())
             .configure(health::routes)
+            .configure(jwks::routes)
             .configure(hopae::routes)
             .configure(spritz::routes)
+            .configure(fluide::routes)
             .configure(native::routes)
             .default_service(web::to(native::not_found))
     })

@@ -5,6 +5,10 @@ mod signer;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod fluide;
+mod fluide_rotate;
+mod fluide_session;
+mod fluide_token;
 mod hopae;
 mod hopae_apps;
 mod hopae_batch;
@@ -16,3 +20,4 @@ mod spritz_regenerate;
 mod spritz_signatures;
 mod spritz_webhook_secret;
 mod spritz_webhooks;
+mod token_keys;

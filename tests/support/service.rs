@@ -9,6 +9,7 @@ use reqwest::{Method, RequestBuilder};
 use rota::app::clock::ManualClock;
 use rota::app::{App, Opened, OperatorKey, Options, StoreUrl};
 use rota::egress::Egress;
+use rota::http::fluide::TokenAnswer;
 use rota::http::{Running, ServeOptions, start};
 use rota_aggregates::Timestamp;
 use rota_aggregates::secret::Secret;
@@ -25,6 +26,8 @@ pub struct Home {
     pub failed_logins: u32,
     /// Where requests to others' addresses may go.
     pub egress: Egress,
+    /// How Fluide's token exchange answers.
+    pub token_answer: TokenAnswer,
 }
 
 /// A server on a [`Home`].
@@ -50,6 +53,7 @@ impl Home {
             clock,
             failed_logins: 1_000_000,
             egress: Egress::new(false),
+            token_answer: TokenAnswer::Flat,
         }
     }
 
@@ -66,6 +70,7 @@ impl Home {
         let mut serve = ServeOptions::new("127.0.0.1:0".parse().unwrap());
         serve.workers = Some(2);
         serve.failed_logins_per_minute = self.failed_logins;
+        serve.fluide_token_answer = self.token_answer;
         let running = start(Arc::clone(&opened.app), serve).await.unwrap();
         let nobody = Caller::nobody(&running.url);
         Server { opened, running, nobody }

@@ -3,7 +3,6 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use rota_aggregates::credential::CredentialRefusal;
-use serde::Deserialize;
 
 use super::super::answer::Shown;
 use super::super::request::Request;
@@ -13,26 +12,12 @@ use crate::app::Failure;
 use crate::app::issue::webhook_of;
 use crate::app::rotate::{Made, Rotate};
 
-/// A body that says nothing.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
-/// Takes a body that is left out, empty or an empty object. All three are the same request.
-async fn nothing(payload: web::Payload) -> Result<(), Failure> {
-    let bytes = body::bytes(payload).await?;
-    if !bytes.is_empty() {
-        body::json::<Nothing>(&bytes)?;
-    }
-    Ok(())
-}
-
 const AT_ONCE: Rotate = Rotate { grace_seconds: Some(0), reason: None, with_view: false };
 
 /// `POST /connect/v1/apps/{id}/rotate-client-secret`
 pub(super) async fn client_secret(request: Request, payload: web::Payload) -> HttpResponse {
     with_key(request, async |request, asker| {
-        nothing(payload).await?;
+        body::nothing(payload).await?;
         let idempotency = idempotency(request, b"")?;
         let id = app_id(request, asker.workspace)?;
         let render = |made: &Made| {
@@ -48,7 +33,7 @@ pub(super) async fn client_secret(request: Request, payload: web::Payload) -> Ht
 /// `POST /connect/v1/apps/{id}/webhook-config/rotate-secret`: makes the first one where there is none.
 pub(super) async fn webhook_secret(request: Request, payload: web::Payload) -> HttpResponse {
     with_key(request, async |request, asker| {
-        nothing(payload).await?;
+        body::nothing(payload).await?;
         let idempotency = idempotency(request, b"")?;
         let (app, caller) = (request.app(), &asker.caller);
         let id = app_id(request, asker.workspace)?;

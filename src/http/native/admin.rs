@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::super::body;
 use super::super::request::Request;
-use super::{builder, ok, with};
+use super::{builder, changed, ok, with};
 use crate::app::Failure;
 use crate::app::jobs::{Job, State};
 
@@ -58,6 +58,56 @@ pub(super) async fn rewrap(request: Request, payload: web::Payload) -> HttpRespo
         let body: RewrapBody = body::json(&body::bytes(payload).await?)?;
         request.server.app.start_job(Job::Rewrap { file: body.new_master_key_file })?;
         Ok(builder(request, StatusCode::ACCEPTED).json(json!({ "job": "rewrap" })))
+    })
+    .await
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenKeysBody {
+    #[serde(default)]
+    compromised: bool,
+}
+
+/// The keys of session tokens whose signatures count now, oldest first.
+fn token_keys(request: &Request) -> serde_json::Value {
+    let now = request.app().now();
+    let keys = request.app().published_keys();
+    let signing = keys.iter().rposition(|key| key.signs_from <= now);
+    let items: Vec<_> = keys
+        .iter()
+        .enumerate()
+        .map(|(index, key)| {
+            let status = match signing {
+                Some(signing) if index < signing => "verifying",
+                Some(signing) if index == signing => "signing",
+                _ => "next",
+            };
+            json!({
+                "kid": key.id, "publicKey": key.public, "status": status,
+                "signsFrom": key.signs_from, "verifiesUntil": key.verifies_until,
+            })
+        })
+        .collect();
+    json!({ "items": items, "next": null })
+}
+
+/// `GET /v1/admin/token-keys`
+pub(super) async fn list_token_keys(request: Request) -> HttpResponse {
+    with(request, async |request, caller| {
+        caller.operator_only()?;
+        Ok(ok(request, &token_keys(request)))
+    })
+    .await
+}
+
+/// `POST /v1/admin/token-keys`: replaces the key that signs session tokens.
+pub(super) async fn replace_token_key(request: Request, payload: web::Payload) -> HttpResponse {
+    with(request, async |request, caller| {
+        caller.operator_only()?;
+        let body: TokenKeysBody = body::json(&body::bytes(payload).await?)?;
+        let position = request.app().replace_token_key(&caller, body.compromised).await?;
+        Ok(changed(request, position, &token_keys(request)))
     })
     .await
 }

@@ -61,6 +61,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/admin/backup", web::post().to(admin::backup))
         .route("/v1/admin/rebuild", web::post().to(admin::rebuild))
         .route("/v1/admin/rewrap", web::post().to(admin::rewrap))
+        .route("/v1/admin/token-keys", web::get().to(admin::list_token_keys))
+        .route("/v1/admin/token-keys", web::post().to(admin::replace_token_key))
         .route("/v1/admin/jobs/{name}", web::get().to(admin::job));
 }
 
