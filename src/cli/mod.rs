@@ -22,6 +22,7 @@ mod rewrap;
 mod rotate;
 mod serve;
 mod store;
+mod token_keys;
 mod verify;
 
 use std::process::ExitCode;
@@ -65,6 +66,7 @@ enum Verb {
     Rewrap(rewrap::Rewrap),
     Backup(backup::Backup),
     Migrate(migrate::Migrate),
+    TokenKeys(token_keys::TokenKeys),
     Doctor(doctor::Doctor),
 }
 
@@ -89,6 +91,7 @@ pub fn run() -> ExitCode {
             Verb::Rewrap(verb) => verb.run().await,
             Verb::Backup(verb) => verb.run().await,
             Verb::Migrate(verb) => verb.run().await,
+            Verb::TokenKeys(verb) => verb.run().await,
             Verb::Doctor(verb) => verb.run().await,
         }
     });

@@ -57,6 +57,33 @@ async fn a_credential_is_issued_rotated_expired_and_revoked() {
     assert!(server.verb(at, &["history", id]).exits(0).out.contains("credential.issued.v1"));
 }
 
+/// The key that signs session tokens could not be replaced when others may have it.
+#[test]
+fn the_key_of_session_tokens_is_listed_and_replaced() {
+    let folder = ledger();
+    let at = folder.path();
+    let mut server = Server::serve(at);
+    let keys = |arguments: &[&str]| {
+        let arguments = [&["token-keys", "--format", "json"], arguments].concat();
+        server.verb(at, &arguments).exits(0).json()
+    };
+    let first = keys(&[]);
+    assert_eq!(first.as_array().unwrap().len(), 1);
+    let two = keys(&["--replace"]);
+    let status = |n: usize| two[n]["status"].as_str().unwrap().to_owned();
+    assert_eq!((status(0), status(1)), ("signing".to_owned(), "next".to_owned()));
+    let refused = server.verb(at, &["token-keys", "--replace"]).exits(1);
+    assert!(refused.err.contains("signs from"), "{}", refused.err);
+    let only = keys(&["--replace", "--compromised"]);
+    assert_eq!(only.as_array().unwrap().len(), 1);
+    assert_ne!(only[0]["kid"], first[0]["kid"]);
+    assert!(server.verb(at, &["token-keys"]).exits(0).out.contains("signing"));
+    assert_eq!(server.signal("-TERM"), 0);
+    run(at, &["verify"]).exits(0);
+    run(at, &["rewrap", "--generate"]).exits(0);
+    run(at, &["verify"]).exits(0);
+}
+
 /// What was said to be destroyed could be kept, or what was destroyed rightly be called a loss.
 #[tokio::test]
 async fn a_revocation_destroys_the_answers_and_a_kept_one_is_found() {

@@ -2,7 +2,7 @@
 
 use crate::support::{rota, run};
 
-const VERBS: [&str; 12] = [
+const VERBS: [&str; 13] = [
     "serve",
     "quickstart",
     "issue",
@@ -14,6 +14,7 @@ const VERBS: [&str; 12] = [
     "rebuild",
     "rewrap",
     "backup",
+    "token-keys",
     "doctor",
 ];
 
@@ -49,6 +50,12 @@ fn wrong_usage_exits_with_2() {
         &["rewrap"],
         &["rewrap", "--generate", "--resume"],
         &["verify", "--store", "memory:"],
+        &["token-keys", "--compromised", "--url", "http://127.0.0.1:1", "--key", "k"],
+        &["serve", "--token-seconds", "0"],
+        &["serve", "--token-seconds", "86401"],
+        &["serve", "--token-key-days", "0"],
+        &["serve", "--issuer", "two words"],
+        &["serve", "--fluide-token-answer", "loud"],
     ] {
         let ran = run(folder.path(), arguments);
         assert_eq!(ran.code, 2, "{arguments:?}: {}", ran.err);
