@@ -93,3 +93,38 @@ async fn neither_a_retiring_signature_nor_a_captured_one_mints_a_successor() {
     assert_eq!(history.iter().filter(|t| t.contains("rotated")).count(), 1);
     assert!(signed(&service, &new, Method::POST, REGENERATE, "{}", &[]).await.status == 200);
 }
+
+/// If this fails, a stolen token of an old secret locks its owner out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_a_retiring_secret_mints_nothing() {
+    let service = Service::start().await;
+    let operator = &service.operator;
+    let workspace = operator.open_workspace("sessions").await;
+    let (id, public, old) = operator.issue(&workspace, "exchange").await;
+    let (_, before) = operator.session(&public, &old).await;
+    let rotated = operator
+        .post(&format!("/v1/credentials/{id}/rotate"), json!({ "gracePeriodSeconds": 60 }))
+        .await
+        .expect(200)
+        .json();
+    let end: rota_aggregates::Timestamp =
+        crate::support::text(&rotated["oldSecretExpiresAt"]).parse().unwrap();
+    let (_, retiring) = operator.session(&public, &old).await;
+    let rotate = "/api/v1/authorize/rotate-secret";
+    let headers = [crate::support::FLUIDE_CLIENT];
+    let millisecond = 1_000;
+    for (at, status) in [(end.micros() - millisecond, [403, 403]), (end.micros(), [401, 403])] {
+        service.clock.set(rota_aggregates::Timestamp::from_micros(at));
+        for (session, status) in [&retiring, &before].into_iter().zip(status) {
+            let reply = session.send(reqwest::Method::POST, rotate, &headers, None).await.unwrap();
+            reply.expect(status);
+            let own = format!("/v1/credentials/{id}/rotate");
+            session.post(&own, json!({})).await.expect(status);
+        }
+    }
+    let history = operator.history(&id).await;
+    assert_eq!(history.iter().filter(|t| t.contains("rotated")).count(), 1);
+    let new = crate::support::pair(&rotated["secrets"]).1;
+    let (_, current) = operator.session(&public, &new).await;
+    current.send(reqwest::Method::POST, rotate, &headers, None).await.unwrap().expect(201);
+}

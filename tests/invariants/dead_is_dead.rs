@@ -105,3 +105,51 @@ async fn dead_signing_secrets_sign_nothing() {
     operator.post(&format!("/v1/credentials/{id}/revoke"), json!({})).await.expect(200);
     assert!(!opens(&service, &new).await, "a revoked credential");
 }
+
+/// If this fails, a session lets somebody in after the credential was revoked, or a dead secret still opens one.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_sessions_open_nothing() {
+    let service = Service::start().await;
+    let operator = &service.operator;
+    let workspace = operator.open_workspace("sessions").await;
+    for round in 0..12 {
+        let (id, public, secret) = operator.issue(&workspace, "exchange").await;
+        let (_, session) = operator.session(&public, &secret).await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let hammers: Vec<_> = (0..2)
+            .map(|_| {
+                let (session, stop) = (session.clone(), Arc::clone(&stop));
+                tokio::spawn(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        session.current().await;
+                    }
+                })
+            })
+            .collect();
+        session.current().await.expect(200);
+        let new = operator.rotate(&id, json!({})).await;
+        let reply = operator.exchange(&public, &secret).await;
+        assert!([401, 429].contains(&reply.status.as_u16()), "{}", reply.text);
+        // An ordinary rotation leaves it its reading rights.
+        session.current().await.expect(200);
+        let (_, newer) = operator.session(&public, &new).await;
+        let (route, body) = match round % 3 {
+            0 => ("revoke", json!({})),
+            1 => ("rotate", json!({ "reason": "compromised" })),
+            _ => ("versions/2/revoke", json!({})),
+        };
+        operator.post(&format!("/v1/credentials/{id}/{route}"), body).await.expect(200);
+        // Whoever goes on asking with a dead session is told to wait after a while.
+        let is_dead = |reply: &crate::support::Reply| [401, 429].contains(&reply.status.as_u16());
+        for dead in [&session, &newer] {
+            let reply = dead.current().await;
+            assert!(is_dead(&reply), "{}", reply.text);
+            let reply = dead.get(&format!("/v1/credentials/{id}")).await;
+            assert!(is_dead(&reply), "{}", reply.text);
+        }
+        let reply = operator.exchange(&public, &new).await;
+        assert!(is_dead(&reply), "{}", reply.text);
+        stop.store(true, Ordering::Relaxed);
+        futures_util::future::join_all(hammers).await;
+    }
+}

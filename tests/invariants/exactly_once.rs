@@ -249,3 +249,46 @@ async fn a_signed_regeneration_survives_kill_9() {
     assert_eq!(rotated, 25);
     process.take().map(Process::stop);
 }
+
+/// If this fails, whoever rotates by session and is cut off has lost their credential.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_by_session_survives_a_kill_before_its_answer() {
+    let folder = tempfile::tempdir().unwrap();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let mut process = Process::serve_at(folder.path(), &listen);
+    let operator = Caller::bearer(&process.url, OPERATOR);
+    let workspace = operator.open_workspace("kill").await;
+    let mut random = SEED;
+    for round in 0..12 {
+        let (id, public, secret) = operator.issue(&workspace, "exchange").await;
+        let (_, session) = operator.session(&public, &secret).await;
+        let key = format!("a-key-that-nobody-guesses-{round}");
+        let ask = {
+            let (session, key) = (session.clone(), key.clone());
+            async move || {
+                let headers = [crate::support::FLUIDE_CLIENT, ("idempotency-key", key.as_str())];
+                session.send(Method::POST, "/api/v1/authorize/rotate-secret", &headers, None).await
+            }
+        };
+        let asked = tokio::spawn({
+            let ask = ask.clone();
+            async move { drop(ask().await) }
+        });
+        tokio::time::sleep(Duration::from_micros(next_random(&mut random) % 6_000)).await;
+        process.kill();
+        asked.await.unwrap();
+        process = Process::serve_at(folder.path(), &listen);
+        let first = ask().await.unwrap().expect(201);
+        let again = ask().await.unwrap().expect(201);
+        assert_eq!(first.text, again.text);
+        let new = text(&first.json()["data"]["apiSecret"]);
+        operator.exchange(&public, &secret).await.expect(401);
+        let (_, newer) = operator.session(&public, &new).await;
+        newer.current().await.expect(200);
+        // The owner has it: from here on the old session gets nothing more.
+        ask().await.unwrap().expect(403);
+        let history = operator.history(&id).await;
+        assert_eq!(history.iter().filter(|t| t.contains("rotated")).count(), 1, "round {round}");
+    }
+    process.kill();
+}

@@ -52,6 +52,16 @@ async fn no_plaintext_at_rest() {
             .await
             .expect(401);
         let prepared = admin.post(&format!("/v1/credentials/{id}/rotations"), json!({})).await.expect(200);
+        if kind == "exchange" {
+            // Tokens come and go in headers and answers alone, right ones and wrong ones.
+            let (given, session) = operator.session(&public, &second).await;
+            session.current().await.expect(200);
+            session.get(&format!("/v1/credentials/{id}")).await.expect(200);
+            let token = text(&given["accessToken"]);
+            let wrong = format!("{}A", &token[..token.len() - 2]);
+            operator.with_bearer(&wrong).current().await.expect(401);
+            secrets.extend([token, wrong]);
+        }
         secrets.extend([idempotency_key, second, pair(&prepared.json()["secrets"]).1]);
         secrets.push("wrong-secret-that-somebody-typed".to_owned());
     }

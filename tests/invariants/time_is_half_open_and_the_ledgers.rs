@@ -143,3 +143,33 @@ async fn a_signature_is_by_a_live_secret_to_the_millisecond() {
     service.restart(|_| ()).await;
     assert!(!opens(&service, &old).await && opens(&service, &new).await);
 }
+
+/// If this fails, a token outlives the grace period of the secret that it was given for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_of_a_retiring_secret_ends_with_it_to_the_millisecond() {
+    let service = Service::start().await;
+    let operator = &service.operator;
+    let workspace = operator.open_workspace("sessions").await;
+    // Ends on a full second, and between two.
+    for fraction in [Duration::ZERO, Duration::from_millis(500)] {
+        service.clock.advance(fraction);
+        let (id, public, old) = operator.issue(&workspace, "exchange").await;
+        let body = json!({ "gracePeriodSeconds": 600 });
+        let reply = operator.post(&format!("/v1/credentials/{id}/rotate"), body).await.expect(200).json();
+        let end: Timestamp = text(&reply["oldSecretExpiresAt"]).parse().unwrap();
+        let (given, session) = operator.session(&public, &old).await;
+        assert_eq!(given["exp"], end.seconds());
+        let last = if fraction.is_zero() { end } else { Timestamp::from_micros(end.seconds() * 1_000_000) };
+        service.clock.set(Timestamp::from_micros(last.micros() - 1_000));
+        session.current().await.expect(200);
+        // Its secret lives to the end, whatever fits into a token.
+        service.clock.set(Timestamp::from_micros(end.micros() - 1_000));
+        let (given, _) = operator.session(&public, &old).await;
+        assert!(given["exp"].as_i64().unwrap() <= end.seconds());
+        service.clock.set(end);
+        session.current().await.expect(401);
+        operator.exchange(&public, &old).await.expect(401);
+        let new = crate::support::pair(&reply["secrets"]).1;
+        operator.exchange(&public, &new).await.expect(201);
+    }
+}

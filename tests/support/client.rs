@@ -148,6 +148,24 @@ impl Caller {
         pair(&made["secrets"]).1
     }
 
+    /// Exchanges a key and its secret for a session.
+    pub async fn exchange(&self, public: &str, secret: &str) -> Reply {
+        let headers = [("x-fluide-api-key", public), ("x-fluide-api-secret", secret), FLUIDE_CLIENT];
+        self.send(Method::POST, "/api/v1/authorize/token", &headers, None).await.unwrap()
+    }
+
+    /// Somebody who has a session for a key and its secret, with what the exchange answered.
+    pub async fn session(&self, public: &str, secret: &str) -> (Value, Self) {
+        let given = self.exchange(public, secret).await.expect(201).json();
+        let session = self.with_bearer(&text(&given["accessToken"]));
+        (given, session)
+    }
+
+    /// What a credential that has a session says of itself.
+    pub async fn current(&self) -> Reply {
+        self.send(Method::GET, "/api/v1/authorize/current", &[FLUIDE_CLIENT], None).await.unwrap()
+    }
+
     /// Whether a pair is valid.
     pub async fn verifies(&self, public: &str, secret: &str) -> bool {
         let body = json!({ "publicId": public, "secret": secret });
@@ -220,3 +238,6 @@ fn client() -> Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().no_proxy().build().unwrap()
 }
+
+/// What is asked of a token exchange, and of everything after it.
+pub const FLUIDE_CLIENT: (&str, &str) = ("x-fluide-client-id", "fluide-developer");

@@ -7,7 +7,7 @@ mod files;
 mod program;
 mod service;
 
-pub use self::client::{As, Caller, Reply, members, pair, send, text};
+pub use self::client::{As, Caller, FLUIDE_CLIENT, Reply, members, pair, send, text};
 pub use self::files::{database, files, ledger, mode, set_mode, tamper};
 pub use self::program::{Process, Ran, free_port, rota, run};
 pub use self::service::{Home, Server, Service, until};
