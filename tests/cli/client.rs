@@ -62,7 +62,7 @@ async fn a_credential_is_issued_rotated_expired_and_revoked() {
 fn the_key_of_session_tokens_is_listed_and_replaced() {
     let folder = ledger();
     let at = folder.path();
-    let mut server = Server::serve(at);
+    let mut server = Process::serve(at);
     let keys = |arguments: &[&str]| {
         let arguments = [&["token-keys", "--format", "json"], arguments].concat();
         server.verb(at, &arguments).exits(0).json()
