@@ -25,10 +25,11 @@ const KEY_BYTES_MAX: u64 = 4_096;
 /// Which ledger.
 #[derive(clap::Args, Clone)]
 pub struct StoreArgs {
-    /// The store: sqlite:PATH, postgres://USER@HOST/DATABASE, or memory: to try things out. Give an address with a
-    /// password in ROTA_STORE: command lines can be read by others
+    /// The store.
     #[arg(
         long,
+        help = "The store: sqlite:PATH, postgres://USER@HOST/DATABASE, or memory: to try things out. Give an \
+                address with a password in ROTA_STORE: command lines can be read by others",
         env = "ROTA_STORE",
         hide_env_values = true,
         value_name = "URL",

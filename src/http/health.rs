@@ -28,14 +28,18 @@ pub(super) struct Readiness {
     pub(super) clock: bool,
     /// The last commit succeeded.
     pub(super) commits: bool,
-    /// The views are not far behind.
-    pub(super) views: bool,
+    /// By how many events the views are behind.
     lag: u64,
 }
 
 impl Readiness {
+    /// The views are not far behind.
+    pub(super) fn views(&self) -> bool {
+        self.lag <= LAG_MAX
+    }
+
     pub(super) fn all(&self) -> bool {
-        self.store && self.clock && self.commits && self.views
+        self.store && self.clock && self.commits && self.views()
     }
 }
 
@@ -46,13 +50,7 @@ pub(super) async fn readiness(request: &Request) -> Readiness {
         Ok(next) => next.0.saturating_sub(app.views().projected().0),
         Err(_) => 0,
     };
-    Readiness {
-        store: store.is_ok(),
-        clock: app.clock_agrees(),
-        commits: app.is_healthy(),
-        views: lag <= LAG_MAX,
-        lag,
-    }
+    Readiness { store: store.is_ok(), clock: app.clock_agrees(), commits: app.is_healthy(), lag }
 }
 
 async fn ready(request: Request) -> HttpResponse {
@@ -65,7 +63,7 @@ async fn ready(request: Request) -> HttpResponse {
         "storeAt": request.app().store(),
         "clock": word(ready.clock),
         "commits": word(ready.commits),
-        "views": { "status": word(ready.views), "lag": ready.lag },
+        "views": { "status": word(ready.views()), "lag": ready.lag },
     });
     if all { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
 }

@@ -1,5 +1,5 @@
 //! What must survive a restart and is no history: how far the feed was read, what waits to be delivered, and
-//! what became of it. See `docs/decisions/0013`.
+//! what became of it. See `docs/decisions/0014`.
 
 use async_trait::async_trait;
 use rota_aggregates::{Position, Timestamp, WebhookId};

@@ -68,9 +68,9 @@ async fn forms_say_the_same_as_json() {
 
 #[tokio::test]
 async fn bad_input_names_the_field_and_changes_nothing() {
+    const FIELD: &str = "oldSecretValidForSeconds";
     let spritz = Spritz::new().await;
     let events = spritz.server.events();
-    const FIELD: &str = "oldSecretValidForSeconds";
     for (body, field) in [
         (r#"{"oldSecretValidForSeconds":-1}"#, FIELD),
         (r#"{"oldSecretValidForSeconds":3600.5}"#, FIELD),

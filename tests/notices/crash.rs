@@ -5,9 +5,8 @@ use std::collections::BTreeSet;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 
-use crate::process::{OPERATOR, Process};
 use crate::receiver::Receiver;
-use crate::support::until;
+use crate::support::{OPERATOR, Process, rota, until};
 
 async fn call(client: &Client, url: &str, method: Method, path: &str, body: Value) -> Option<Value> {
     let request = client.request(method, format!("{url}{path}")).bearer_auth(OPERATOR).json(&body);
@@ -20,8 +19,12 @@ async fn every_rotation_that_was_recorded_is_told_though_the_process_is_killed()
     let client = Client::new();
     let receiver = Receiver::start();
     let folder = tempfile::tempdir().unwrap();
-    let start =
-        || Process::start_with(folder.path(), "127.0.0.1:0", &[("ROTA_ALLOW_PRIVATE_NETWORKS", "true")]);
+    let start = || {
+        let mut command = rota(folder.path());
+        command.args(["serve", "--listen", "127.0.0.1:0"]);
+        command.env("ROTA_OPERATOR_KEY", OPERATOR).env("ROTA_ALLOW_PRIVATE_NETWORKS", "true");
+        Process::start(command)
+    };
     let mut process = start();
     let post = async |url: &str, path: &str, body| call(&client, url, Method::POST, path, body).await;
     let workspace = post(&process.url, "/v1/workspaces", json!({ "name": "w" })).await.unwrap()["id"].clone();

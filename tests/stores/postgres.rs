@@ -101,7 +101,7 @@ async fn refusal(url: &PostgresUrl) -> String {
     let mut text = format!("{error} {error:?}");
     let mut source = std::error::Error::source(&error);
     while let Some(inner) = source {
-        text.push_str(&format!(": {inner}"));
+        text = format!("{text}: {inner}");
         source = inner.source();
     }
     text

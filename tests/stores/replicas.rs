@@ -31,7 +31,7 @@ fn options(schema: &str, data: &Path, clock: Arc<dyn Clock>) -> Options {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let url = Cluster::shared().url(schema).replace("postgres@", "postgres:not-to-be-seen@");
     let mut options = Options::new(StoreUrl::Postgres(PostgresUrl::new(url)), clock);
-    options.data = data.to_owned();
+    data.clone_into(&mut options.data);
     options.master_key = Some(MasterKey::from_base64(MASTER).unwrap());
     options.operator_key = OperatorKey::Given(Secret::new(OPERATOR.to_owned()));
     options

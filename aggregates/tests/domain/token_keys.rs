@@ -72,7 +72,9 @@ fn after(
 
 fn folded(events: &[TokenKeysEvent]) -> TokenKeys {
     let mut keys = TokenKeys::default();
-    events.iter().for_each(|event| keys.evolve(event));
+    for event in events {
+        keys.evolve(event);
+    }
     keys
 }
 

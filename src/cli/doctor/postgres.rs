@@ -1,5 +1,7 @@
 //! What `rota doctor` finds of a PostgreSQL store.
 
+use std::cmp::Ordering;
+
 use rota::app::clock::{Clock, SystemClock};
 use rota::log::postgres::PostgresUrl;
 use rota::log::postgres::inspect::{self, Inspection};
@@ -23,14 +25,23 @@ pub async fn look(url: &PostgresUrl, findings: &mut Vec<Finding>) {
 
 fn judge(url: &PostgresUrl, seen: &Inspection, before: i64, findings: &mut Vec<Finding>) {
     let (schema, known) = (seen.schema, seen.schema_known);
-    findings.push(if schema > known {
-        let says = format!("schema {schema}, and this rota knows schemas up to {known}");
-        bad("database", says, "start the newer rota, or restore a backup from before the upgrade")
-    } else if schema < known {
-        let says = format!("{url} has schema {schema} of {known}");
-        note("database", says, "nothing: `rota serve` brings it up to date, or `rota migrate` as its owner")
-    } else {
-        good("database", format!("{url}: PostgreSQL {}, schema {schema}, {} events", seen.version, seen.next))
+    findings.push(match schema.cmp(&known) {
+        Ordering::Greater => {
+            let says = format!("schema {schema}, and this rota knows schemas up to {known}");
+            bad("database", says, "start the newer rota, or restore a backup from before the upgrade")
+        }
+        Ordering::Less => {
+            let says = format!("{url} has schema {schema} of {known}");
+            note(
+                "database",
+                says,
+                "nothing: `rota serve` brings it up to date, or `rota migrate` as its owner",
+            )
+        }
+        Ordering::Equal => {
+            let says = format!("{url}: PostgreSQL {}, schema {schema}, {} events", seen.version, seen.next);
+            good("database", says)
+        }
     });
     findings.push(if seen.standby {
         bad("primary", "this server is a standby: it takes no writes", "name the primary in the address")

@@ -22,7 +22,7 @@ pub(super) async fn root(request: Request) -> HttpResponse {
 /// Says how rota and what it depends on fare.
 pub(super) async fn health(request: Request) -> HttpResponse {
     let ready = readiness(&request).await;
-    let parts = [("database", ready.store), ("commits", ready.commits), ("views", ready.views)];
+    let parts = [("database", ready.store), ("commits", ready.commits), ("views", ready.views())];
     let word = |good: bool| if good { "ok" } else { "failed" };
     let outcome = if ready.all() {
         let parts: BTreeMap<_, _> = parts.into_iter().map(|(name, good)| (name, word(good))).collect();
