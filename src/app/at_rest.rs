@@ -22,6 +22,26 @@ pub struct AtRest {
     pub snapshots: Snapshots,
 }
 
+/// Opens a store as it is, with its lock where it has one, and starts nothing. A store on disk that is not there is
+/// made only if it is to be written.
+pub async fn open_log(store: &StoreUrl, make: bool) -> Result<Arc<dyn EventLog>, OpenError> {
+    match store {
+        StoreUrl::Memory => Err(OpenError::NothingKept),
+        StoreUrl::Sqlite(path) if !make && !path.exists() => {
+            Err(OpenError::NoLedger { store: store.to_string() })
+        }
+        StoreUrl::Sqlite(path) => Ok(Arc::new(SqliteLog::open(path).await?)),
+        StoreUrl::Postgres(url) => {
+            let origin = random_bytes::<8>(&SystemRandom::new())?;
+            Ok(Arc::new(if make {
+                PostgresLog::open(url, *origin).await?
+            } else {
+                PostgresLog::open_existing(url, *origin).await?
+            }))
+        }
+    }
+}
+
 impl AtRest {
     /// Opens what is there: a file with its lock taken, or a database, which others may be serving. Makes nothing:
     /// neither a store nor a master key.

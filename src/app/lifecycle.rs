@@ -191,6 +191,8 @@ impl App {
             self.check_current(&subject.caller, id, "describe").await?;
             let view = self.view(id, None).await?.ok_or(Failure::NotFound("credential"))?;
             if view.sequence != subject.live.sequence {
+                // On a shared store the views may be ahead of the tip.
+                self.current().await?;
                 continue;
             }
             let change = edit(&view)?;

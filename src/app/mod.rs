@@ -7,8 +7,9 @@
 //! - [`verify`], [`signature`], [`read`]: what changes nothing;
 //! - [`sessions`], [`token_keys`]: tokens for a secret, and the keys that sign them;
 //! - [`idempotency`]: answering a retry with the first answer;
-//! - [`upkeep`]: what is due: expiry, shredding, snapshots;
+//! - [`upkeep`]: what is due: expiry, shredding, snapshots; [`duty`]: which replica does it;
 //! - [`rewrap`], [`master_key_file`]: a new master key;
+//! - [`copy`]: moving a ledger to another store;
 //! - [`at_rest`], [`audit_check`]: a ledger that nobody serves, and whether it is what it says.
 
 pub mod at_rest;
@@ -16,6 +17,8 @@ pub mod audit_check;
 pub mod caller;
 mod change;
 pub mod clock;
+pub mod copy;
+pub mod duty;
 mod entropy;
 pub mod erase;
 mod failure;
@@ -47,15 +50,18 @@ use parking_lot::{Mutex, RwLock};
 use ring::rand::SystemRandom;
 use rota_aggregates::{CredentialId, EventId, Position, RequestId, Timestamp};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 pub use self::caller::{Authenticated, Caller, Principal, SessionState, Shown};
 pub use self::change::Answer;
 use self::clock::Clock;
+use self::duty::Duty;
 use self::entropy::Entropy;
 pub use self::failure::Failure;
 pub use self::open::{DATA, LiveFrom, OpenError, Opened, OperatorKey, Options, StoreUrl, previous_key_path};
 use crate::log::EventLog;
 use crate::log::committer::{Committer, SharedTip};
+use crate::log::read_index::ReadIndex;
 use crate::notices::Notices;
 use crate::sealing::KeyRing;
 use crate::views::Views;
@@ -86,6 +92,13 @@ pub struct App {
     /// What keeps another process from this one's files.
     _held: Option<std::fs::File>,
     sessions: sessions::Sessions,
+    /// Proves that the tip is current; `None` where only this process moves it.
+    read_index: Option<Arc<ReadIndex>>,
+    upkeep_duty: Arc<Duty>,
+    notices_duty: Arc<Duty>,
+    presence: Arc<Duty>,
+    replica: Uuid,
+    _scratch: Option<open::Scratch>,
 }
 
 impl App {
@@ -142,6 +155,44 @@ impl App {
     /// Whether the last commit succeeded.
     pub fn is_healthy(&self) -> bool {
         self.committer.healthy()
+    }
+
+    /// Returns once the tip holds every event that was committed when this was called. Whoever lets somebody in, or
+    /// answers from memory whether a secret is valid, asks first. Free where only this process moves the tip; on a
+    /// shared store one read of its end, shared by all who ask at the same time; an error if that can't be had.
+    pub async fn current(&self) -> Result<(), Failure> {
+        match &self.read_index {
+            None => Ok(()),
+            Some(index) => Ok(index.prove().await?),
+        }
+    }
+
+    /// Whether other replicas may use the same store.
+    pub fn is_shared(&self) -> bool {
+        self.read_index.is_some()
+    }
+
+    /// How many replicas use the store, this one among them.
+    pub async fn replicas(&self) -> Result<u64, Failure> {
+        match self.log.leases() {
+            None => Ok(1),
+            Some(leases) => Ok(leases.count(open::PRESENCE).await?),
+        }
+    }
+
+    /// A job that one replica does for all.
+    pub fn duty(&self, name: &'static str) -> Arc<Duty> {
+        Duty::new(Arc::clone(&self.log), name, self.replica)
+    }
+
+    /// Whether this replica does the upkeep for all.
+    pub fn does_upkeep(&self) -> bool {
+        self.upkeep_duty.held().is_some()
+    }
+
+    /// Lets another replica do the upkeep, if there is one: this one asks again after a while.
+    pub async fn give_up_upkeep(&self) {
+        self.upkeep_duty.leave().await;
     }
 
     fn keys(&self) -> Arc<KeyRing> {

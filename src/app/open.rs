@@ -11,12 +11,13 @@ use parking_lot::{Mutex, RwLock};
 use ring::rand::SystemRandom;
 use rota_aggregates::Position;
 use rota_aggregates::secret::{RANDOM_BYTES, Secret, SecretShape, generate};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::clock::Clock;
+use super::copy;
+use super::duty::Duty;
 use super::entropy::Entropy;
 use super::rewrap::KEYS;
 use super::sessions::{SessionOptions, Sessions};
@@ -27,6 +28,7 @@ use crate::egress::Egress;
 use crate::log::committer::{Committer, SharedTip, Tip, catch_up};
 use crate::log::memory::MemoryLog;
 use crate::log::postgres::{PostgresLog, PostgresUrl};
+use crate::log::read_index::ReadIndex;
 use crate::log::sqlite::{self, SqliteLog, beside};
 use crate::log::{EventLog, LogError};
 use crate::notices::Notices;
@@ -44,6 +46,10 @@ pub const DATA: &str = "rota-data";
 const CLOCK_OFF_MAX_MILLIS: i64 = 2_000;
 /// The clocks are compared this often.
 const CLOCK_LOOK: Duration = Duration::from_secs(5);
+/// The lease of whoever does the upkeep.
+pub(super) const UPKEEP: &str = "upkeep";
+/// Each replica holds a lease of its own, so that they can be counted; its name begins so.
+pub(super) const PRESENCE: &str = "replica/";
 /// Closing waits at most so long for whoever still holds the service.
 const CLOSING: Duration = Duration::from_secs(5);
 /// An operator key has at least this many characters.
@@ -170,6 +176,12 @@ pub enum OpenError {
     /// The store is in memory.
     #[error("a store in memory keeps nothing that could be looked at")]
     NothingKept,
+    /// A copy into the store was not finished.
+    #[error("a copy into this store was not finished: run the same `rota copy` again, or empty the store")]
+    CopyUnfinished,
+    /// Somebody copies from or to the store.
+    #[error("`rota copy` is at work on this store: wait until it is done")]
+    BeingCopied,
     /// Something else.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -197,6 +209,11 @@ pub struct Options {
     pub sessions: SessionOptions,
     /// The clock.
     pub clock: Arc<dyn Clock>,
+    /// For how long a proof that this replica is current serves others; zero for none but those who came before it.
+    /// Of consequence only where several replicas share a store.
+    pub max_staleness: Duration,
+    /// A log that others in this process use as well; `None` for one of its own. For [`StoreUrl::Memory`].
+    pub log: Option<Arc<dyn EventLog>>,
 }
 
 impl Options {
@@ -213,6 +230,8 @@ impl Options {
             egress: Egress::new(false),
             sessions: SessionOptions::default(),
             clock,
+            max_staleness: Duration::ZERO,
+            log: None,
         }
     }
 
@@ -306,6 +325,32 @@ pub(super) async fn key_ring(
     }
 }
 
+/// Files that are of no use to anybody afterwards.
+pub(super) struct Scratch([PathBuf; 2]);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        for (path, ending) in self.0.iter().flat_map(|path| ["", "-wal", "-shm"].map(|ending| (path, ending)))
+        {
+            let mut name = path.clone().into_os_string();
+            name.push(ending);
+            // It may never have been made.
+            let _ = std::fs::remove_file(name);
+        }
+    }
+}
+
+/// Stops renewing the leases if the store can't be opened after all.
+struct Opening(Vec<tokio::task::AbortHandle>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        for keeping in &self.0 {
+            keeping.abort();
+        }
+    }
+}
+
 impl App {
     /// Opens the store and starts everything but the ways in. `progress` is told how many events of how many are
     /// folded.
@@ -317,7 +362,8 @@ impl App {
         let (log, database, snapshots, sqlite): (Arc<dyn EventLog>, _, _, _) = match &options.store {
             StoreUrl::Memory => {
                 let name = format!("rota-{}.db", Uuid::from_bytes(*random_bytes::<16>(&random)?));
-                (Arc::new(MemoryLog::new()), std::env::temp_dir().join(name), None, None)
+                let log = options.log.take().unwrap_or_else(|| Arc::new(MemoryLog::new()));
+                (log, std::env::temp_dir().join(name), None, None)
             }
             StoreUrl::Sqlite(path) => {
                 let log = Arc::new(SqliteLog::open(path).await?);
@@ -335,6 +381,29 @@ impl App {
         let (views_path, notices_path) = (beside(&database, "views"), beside(&database, "notices"));
         if let Some(by_millis) = clock_off(&*log, &*options.clock).await? {
             return Err(OpenError::ClockOff { by_millis });
+        }
+        if log.meta(copy::UNFINISHED).await?.is_some_and(|mark| !mark.is_empty()) {
+            return Err(OpenError::CopyUnfinished);
+        }
+        let replica = Uuid::from_bytes(*random_bytes::<16>(&random)?);
+        let upkeep_duty = Duty::new(Arc::clone(&log), UPKEEP, replica);
+        let notices_duty = Duty::new(Arc::clone(&log), "notices", replica);
+        let presence = Duty::new(Arc::clone(&log), format!("{PRESENCE}{replica}"), replica);
+        let mut tasks = Vec::new();
+        let mut opening = Opening(Vec::new());
+        if let Some(leases) = log.leases() {
+            // In this order: `rota copy` asks for them in the other.
+            upkeep_duty.ask().await?;
+            if leases.acquire(copy::LEASE, replica, Duration::ZERO).await?.is_none() {
+                upkeep_duty.leave().await;
+                return Err(OpenError::BeingCopied);
+            }
+            presence.ask().await?;
+            for duty in [&upkeep_duty, &notices_duty, &presence] {
+                let keeping = tokio::spawn(Arc::clone(duty).keep());
+                opening.0.push(keeping.abort_handle());
+                tasks.push(keeping);
+            }
         }
         let keys = key_ring(&mut options, &*log, &random).await?;
         let (operator, operator_key) = operator_key(&options.operator_key, &keys, &*log, &random).await?;
@@ -360,11 +429,19 @@ impl App {
         if let Some(sqlite) = sqlite {
             sqlite.start_checkpoints().await?;
         }
+        // Readers are opened as they are needed, and so the file must keep its name.
+        let scratch =
+            (options.store == StoreUrl::Memory).then(|| Scratch([views_path.clone(), notices_path.clone()]));
         let views = Arc::new(Views::open(&views_path, Arc::clone(&log)).await?);
         let follow = tokio::spawn(Arc::clone(&views).follow(committer.head()));
         let store = Arc::new(SqliteNotices::open(&notices_path).await?);
         let notices = Notices::new(store, options.egress).map_err(LogError::unavailable)?;
-        let tail = tokio::spawn(Arc::clone(committer.follower()).run());
+        tasks.push(follow);
+        let read_index = log.is_shared().then(|| {
+            let follower = committer.follower();
+            tasks.push(tokio::spawn(Arc::clone(follower).run()));
+            ReadIndex::new(Arc::clone(follower), options.max_staleness)
+        });
         let app = Arc::new(Self {
             log,
             tip,
@@ -385,30 +462,19 @@ impl App {
             store: options.store.to_string(),
             clock_off: AtomicI64::new(0),
             _held: held,
+            read_index,
+            upkeep_duty,
+            notices_duty: Arc::clone(&notices_duty),
+            presence,
+            _scratch: scratch,
+            replica,
         });
         app.first_token_key().await?;
-        let watch = tokio::spawn(Arc::clone(&app).watch_clock());
-        let upkeep = tokio::spawn(Arc::clone(&app).upkeep());
-        // One process has the store, and so it is the one that tells.
-        let (leads, following) = watch::channel(true);
-        let telling = Arc::clone(&app);
-        let tell = tokio::spawn(async move {
-            crate::notices::run(telling, following).await;
-            drop(leads);
-        });
-        if options.store == StoreUrl::Memory {
-            // Open already; nobody else needs to find it by name.
-            for path in [&views_path, &notices_path] {
-                let _ = std::fs::remove_file(path);
-            }
-        }
-        Ok(Opened {
-            app,
-            operator_key,
-            replayed,
-            tasks: vec![follow, upkeep, tell, tail, watch],
-            committer: committing,
-        })
+        tasks.push(tokio::spawn(Arc::clone(&app).upkeep()));
+        tasks.push(tokio::spawn(crate::notices::run(Arc::clone(&app), notices_duty.leads())));
+        tasks.push(tokio::spawn(Arc::clone(&app).watch_clock()));
+        opening.0.clear();
+        Ok(Opened { app, operator_key, replayed, tasks, committer: committing })
     }
 
     /// Compares the clocks for ever. While they disagree this replica answers nothing that depends on the time.
@@ -520,6 +586,9 @@ impl Opened {
             // Aborted on purpose.
             let _ = task.await;
         }
+        self.app.upkeep_duty.leave().await;
+        self.app.notices_duty.leave().await;
+        self.app.presence.leave().await;
         loop {
             self.app.committer.flush().await;
             if !self.app.tip.has_marks() || !self.app.is_healthy() {

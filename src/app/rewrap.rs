@@ -17,9 +17,20 @@ const PAGE: u64 = 1_000;
 pub(super) const KEYS: &str = "keys";
 
 impl App {
+    /// Another replica would go on to seal under the old master key.
+    async fn alone(&self) -> Result<(), Failure> {
+        let replicas = self.replicas().await?;
+        if replicas <= 1 {
+            return Ok(());
+        }
+        let what = format!("{replicas} replicas use the store: stop all but this one to wrap its keys anew");
+        Err(LogError::unavailable(what).into())
+    }
+
     /// Begins: from here on everything is sealed under the new master key, and what is sealed under the old one
     /// still opens.
     pub async fn begin_rewrap(&self, new: MasterKey) -> Result<(), Failure> {
+        self.alone().await?;
         let (ring, stored) = self.keys().rewrapped(new)?;
         self.log.set_meta(&[(KEYS, &stored.to_bytes())]).await?;
         let old = std::mem::replace(&mut *self.keys.write(), Arc::new(ring));
@@ -34,6 +45,7 @@ impl App {
     /// Wraps every data key anew and forgets the old master key. It can be stopped and begun again at any point.
     /// `progress` is told how many events of how many are done. How many keys were wrapped anew.
     pub async fn finish_rewrap(&self, mut progress: impl FnMut(u64, u64)) -> Result<u64, Failure> {
+        self.alone().await?;
         let end = self.log.next().await?.0;
         let mut wrapped = 0;
         for first in (0..end).step_by(PAGE as usize) {

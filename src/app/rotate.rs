@@ -240,8 +240,12 @@ impl App {
             let view = if plan.with_view {
                 match self.view_after(&subject, &events).await? {
                     Some(view) => Some(view),
-                    // The views are ahead of what was decided on: look again.
-                    None => continue,
+                    // The views are ahead of what was decided on; on a shared store also ahead of the tip.
+                    None => {
+                        drop(place);
+                        self.current().await?;
+                        continue;
+                    }
                 }
             } else {
                 None

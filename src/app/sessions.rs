@@ -77,7 +77,7 @@ pub struct Session {
 
 /// Why a token gives no session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-pub enum NoSession {
+enum NoSession {
     /// The token is not good.
     #[error(transparent)]
     Token(#[from] BadToken),
@@ -112,8 +112,18 @@ pub(super) fn still_alive(live: &Live, who: &Authenticated, now: Timestamp) -> O
 }
 
 impl App {
-    /// The session behind a token, by what is true now. Answered from memory.
-    pub fn session(&self, token: &str) -> Result<Session, NoSession> {
+    /// The session behind a token, by what is true now. Answered from memory, which on a shared store is proved
+    /// current first.
+    pub async fn session(&self, token: &str) -> Result<Session, Failure> {
+        self.trusts_its_clock()?;
+        self.current().await?;
+        self.session_in_memory(token).map_err(|reason| {
+            tracing::debug!(%reason, "a session token was refused");
+            Failure::Unauthenticated
+        })
+    }
+
+    fn session_in_memory(&self, token: &str) -> Result<Session, NoSession> {
         let now = self.now();
         let key = |id| self.tip.tip.read().live.token_keys().find_at(id, now).map(|key| key.public);
         let claims = self.sessions.verifier.verify(token, now, key)?;

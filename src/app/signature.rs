@@ -56,6 +56,7 @@ impl App {
             Ok(None) | Err(Refused::Malformed) => return Err(Failure::Unauthenticated),
             Err(Refused::Query(reason)) => return Err(Failure::invalid("query", reason)),
         };
+        self.current().await?;
         // A second look is needed only if somebody else committed the prepared version at the same time.
         for _ in 0..2 {
             let now = self.now();

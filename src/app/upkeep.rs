@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rota_aggregates::credential::{CredentialRefusal, EndCause, ReplayEndCause};
 use rota_aggregates::observation::{PartRef, SealedPart};
-use rota_aggregates::{CredentialId, Event, Position, Timestamp, WorkspaceId};
+use rota_aggregates::{CredentialId, Event, Position, Sequence, StreamId, Timestamp, WorkspaceId};
 use rota_projections::audit::Facet;
 use rota_projections::live::Due;
 use tokio::task::JoinSet;
@@ -28,16 +28,32 @@ const MARKS_SECONDS: u64 = 60;
 /// Ended digests are looked for this often.
 const DIGESTS_SECONDS: u64 = 3_600;
 
+/// Parts that have had their time, as they were found.
+struct Shredding {
+    workspace: WorkspaceId,
+    /// The last sequence of the stream of destructions when they were: if another replica destroys them first, this
+    /// has moved.
+    sequence: Option<Sequence>,
+    parts: Vec<PartRef>,
+}
+
 impl App {
     /// Does what is due, for ever.
     pub async fn upkeep(self: Arc<Self>) {
         let mut head = self.head();
+        let mut duty = self.upkeep_duty.leads();
+        let mut was_on_duty = false;
         // What goes on beside this ends with it.
         let mut aside = JoinSet::new();
         let mut digests_at = self.now();
         let mut marks_at = self.now().plus_seconds(MARKS_SECONDS);
         loop {
-            let worked = self.do_due().await;
+            // What is done once for all is done by the replica whose job it is.
+            let on_duty = self.does_upkeep();
+            if self.is_shared() && std::mem::replace(&mut was_on_duty, on_duty) != on_duty {
+                tracing::info!(on_duty, "who does the upkeep has changed");
+            }
+            let worked = if on_duty { self.do_due().await } else { Ok(false) };
             let now = self.now();
             if now >= marks_at {
                 self.sweep_signing_keys();
@@ -46,7 +62,7 @@ impl App {
                 }
                 marks_at = now.plus_seconds(MARKS_SECONDS);
             }
-            if now >= digests_at {
+            if now >= digests_at && on_duty {
                 // On its own: what is due must not wait for it.
                 let app = Arc::clone(&self);
                 aside.spawn(async move {
@@ -75,13 +91,17 @@ impl App {
                     continue;
                 }
             }
-            let mut next = self.next_due().unwrap_or(marks_at).min(marks_at).min(digests_at);
+            let mut next = marks_at;
+            if on_duty {
+                next = self.next_due().unwrap_or(marks_at).min(marks_at).min(digests_at);
+            }
             if !self.is_healthy() {
                 next = next.min(now.plus_seconds(1));
             }
             tokio::select! {
                 () = self.clock.sleep_until(next) => {}
                 changed = head.changed() => if changed.is_err() { return },
+                changed = duty.changed() => if changed.is_err() { return },
             }
         }
     }
@@ -147,7 +167,7 @@ impl App {
 
     /// Destroys answers whose 24 hours are over. Whether there may be more.
     async fn shred_answers(&self, now: Timestamp) -> Result<bool, Failure> {
-        let mut parts: BTreeMap<WorkspaceId, Vec<PartRef>> = BTreeMap::new();
+        let mut parts: BTreeMap<WorkspaceId, Shredding> = BTreeMap::new();
         let due = {
             let tip = self.tip.tip.read();
             let due = tip.replays.answers_due(now, PARTS_MAX);
@@ -155,12 +175,17 @@ impl App {
                 let live = credential.and_then(|id| tip.live.credential(id));
                 let workspace = live.map(|c| c.state.workspace).unwrap_or_default();
                 let part = PartRef { position: *position, part: SealedPart::Answer };
-                parts.entry(workspace).or_default().push(part);
+                let shredding = parts.entry(workspace).or_insert_with(|| Shredding {
+                    workspace,
+                    sequence: tip.live.sequence(&StreamId::shredding(workspace)),
+                    parts: Vec::new(),
+                });
+                shredding.parts.push(part);
             }
             due.len()
         };
-        for (workspace, parts) in parts {
-            self.shred_due(workspace, parts, now).await?;
+        for shredding in parts.into_values() {
+            self.shred_due(shredding, now).await?;
         }
         Ok(due == PARTS_MAX)
     }
@@ -171,7 +196,9 @@ impl App {
         let workspaces: Vec<_> = self.tip.tip.read().live.workspaces().collect();
         for (id, workspace) in workspaces {
             let keep = u64::from(workspace.policy.digest_retention_days) * 86_400;
-            loop {
+            while self.does_upkeep() {
+                // Looked at first: whatever was destroyed after this is found out at the append.
+                let sequence = self.tip.tip.read().live.sequence(&StreamId::shredding(id));
                 self.settled().await?;
                 let ended = self.views.ended_before(id, now.minus_seconds(keep), PARTS_MAX).await?;
                 if ended.is_empty() {
@@ -186,7 +213,7 @@ impl App {
                 if parts.is_empty() {
                     break;
                 }
-                self.shred_due(id, parts, now).await?;
+                self.shred_due(Shredding { workspace: id, sequence, parts }, now).await?;
             }
         }
         Ok(())
@@ -210,14 +237,11 @@ impl App {
     }
 
     /// Destroys what has had its time. If it is overtaken the next round finds it again.
-    async fn shred_due(
-        &self,
-        workspace: WorkspaceId,
-        parts: Vec<PartRef>,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
+    async fn shred_due(&self, shredding: Shredding, now: Timestamp) -> Result<(), Failure> {
+        let Shredding { workspace, sequence, parts } = shredding;
         let caller = Caller::scheduler(self.new_request_id()?);
-        match self.shred(&caller, workspace, parts, Vec::new(), now).await? {
+        let expected = vec![(StreamId::shredding(workspace), sequence)];
+        match self.shred(&caller, workspace, parts, expected, now).await? {
             Verdict::Recorded(_) | Verdict::Stale => Ok(()),
             Verdict::AlreadyRecorded(_) | Verdict::KeyReused | Verdict::Captured => {
                 Err(Failure::OutcomeUnknown)

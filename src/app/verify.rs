@@ -54,7 +54,8 @@ impl Matched {
 }
 
 impl App {
-    /// Checks a secret. `caller` is who shows it, for what is recorded of its use.
+    /// Checks a secret. `caller` is who shows it, for what is recorded of its use. The answer rests on every event
+    /// that was committed when this was called.
     pub async fn verify(
         &self,
         caller: &Caller,
@@ -62,6 +63,17 @@ impl App {
         secret: &str,
     ) -> Result<Option<Verified>, Failure> {
         self.trusts_its_clock()?;
+        self.current().await?;
+        self.verify_now(caller, public_id, secret).await
+    }
+
+    /// As [`App::verify`], on what is known: for a request that has been proved to be current already.
+    async fn verify_now(
+        &self,
+        caller: &Caller,
+        public_id: &str,
+        secret: &str,
+    ) -> Result<Option<Verified>, Failure> {
         // A second look is needed only if somebody else committed the prepared version at the same time.
         for _ in 0..2 {
             let now = self.now();
@@ -120,7 +132,8 @@ impl App {
     }
 
     /// As [`App::verify`] for somebody else's pair: what is in another workspace than the caller's is as wrong as
-    /// a wrong secret, and leaves no trace of having been asked for.
+    /// a wrong secret, and leaves no trace of having been asked for. The caller was authenticated in this very
+    /// request, and that it is current was proved then.
     pub async fn verify_in(
         &self,
         caller: &Caller,
@@ -132,10 +145,10 @@ impl App {
             let home =
                 id.and_then(|id| self.tip.tip.read().live.by_public_id(&id)).map(|c| c.state.workspace);
             if home.is_some_and(|home| home != own) {
-                return self.verify(caller, "", secret).await;
+                return self.verify_now(caller, "", secret).await;
             }
         }
-        self.verify(caller, public_id, secret).await
+        self.verify_now(caller, public_id, secret).await
     }
 
     /// The version that a secret matches. Every wrong answer costs one HMAC and three comparisons.
@@ -183,20 +196,22 @@ impl App {
     pub async fn authenticate_bearer(&self, anonymous: &Caller, token: &str) -> Result<Principal, Failure> {
         self.trusts_its_clock()?;
         if looks_like_a_token(token) {
-            match self.session(token) {
+            match self.session(token).await {
                 Ok(session) => return Ok(Principal::Credential(session.who)),
                 // An operator's own key may look like one.
-                Err(reason) => tracing::debug!(%reason, "a session token was refused"),
+                Err(Failure::Unauthenticated) => {}
+                Err(failure) => return Err(failure),
             }
         }
         let Some((public_id, key)) = split_workspace_key(token) else {
             let digest = self.keys().digest(Uuid::nil(), token);
             let expected = *self.operator.read();
-            return if same(&digest, &expected) {
-                Ok(Principal::Operator)
-            } else {
-                Err(Failure::Unauthenticated)
-            };
+            if !same(&digest, &expected) {
+                return Err(Failure::Unauthenticated);
+            }
+            // What the operator goes on to ask is answered from memory, too.
+            self.current().await?;
+            return Ok(Principal::Operator);
         };
         let verified = self.verify(anonymous, public_id, key).await?;
         let verified = verified.filter(|v| v.who.kind == Kind::WorkspaceKey);
@@ -250,9 +265,10 @@ impl App {
     }
 
     /// Whether a caller that was authenticated earlier would be now. For answers that go on for long.
-    pub fn is_still_valid(&self, caller: &Caller) -> bool {
-        let Some(who) = caller.credential() else { return true };
+    pub async fn is_still_valid(&self, caller: &Caller) -> Result<bool, Failure> {
+        let Some(who) = caller.credential() else { return Ok(true) };
+        self.current().await?;
         let now = self.now();
-        still_alive(&self.tip.tip.read().live, &who, now).is_some()
+        Ok(still_alive(&self.tip.tip.read().live, &who, now).is_some())
     }
 }

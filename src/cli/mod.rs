@@ -8,6 +8,7 @@ macro_rules! say {
 
 mod backup;
 mod client;
+mod copy;
 mod credential;
 mod doctor;
 mod error;
@@ -67,6 +68,7 @@ enum Verb {
     Backup(backup::Backup),
     Migrate(migrate::Migrate),
     TokenKeys(token_keys::TokenKeys),
+    Copy(copy::Copy),
     Doctor(doctor::Doctor),
 }
 
@@ -92,6 +94,7 @@ pub fn run() -> ExitCode {
             Verb::Backup(verb) => verb.run().await,
             Verb::Migrate(verb) => verb.run().await,
             Verb::TokenKeys(verb) => verb.run().await,
+            Verb::Copy(verb) => verb.run().await,
             Verb::Doctor(verb) => verb.run().await,
         }
     });

@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rota::app::Opened;
 use rota::app::sessions::{self, SessionOptions};
@@ -28,6 +29,9 @@ Examples:
   rota serve --listen 0.0.0.0:8700 --tls-cert cert.pem --tls-key key.pem
   rota serve --store sqlite:/var/lib/rota/rota.db --log-format json
   ROTA_OPERATOR_KEY=$(openssl rand -hex 32) rota serve";
+
+/// A longer staleness than this helps nobody.
+const MAX_STALENESS_MS: u64 = 60_000;
 
 /// Serve a ledger over HTTP, until SIGTERM or SIGINT
 #[derive(clap::Args)]
@@ -70,6 +74,12 @@ pub struct Serve {
     #[arg(long, env = "ROTA_TOKEN_KEY_DAYS", value_name = "N", default_value_t = sessions::KEY_DAYS_DEFAULT,
         value_parser = clap::value_parser!(u32).range(1..=3650))]
     token_key_days: u32,
+    /// Answer from memory for so long after this replica was last known to be current, instead of asking the store
+    /// for each request: a secret that was ended elsewhere may then be accepted for that long. Of consequence only
+    /// where several replicas share a store
+    #[arg(long, env = "ROTA_MAX_STALENESS_MS", value_name = "MILLISECONDS", default_value_t = 0,
+          value_parser = clap::value_parser!(u64).range(0..=MAX_STALENESS_MS))]
+    max_staleness_ms: u64,
     /// How log lines are written to stderr
     #[arg(long, env = "ROTA_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -88,6 +98,7 @@ impl Serve {
             token_seconds: self.token_seconds,
             key_days: self.token_key_days,
         };
+        options.max_staleness = Duration::from_millis(self.max_staleness_ms);
         let opened = tokio::select! {
             opened = store::open(options) => opened?,
             () = signals.wait() => return Ok(()),

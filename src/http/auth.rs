@@ -120,14 +120,11 @@ impl Request {
     }
 
     /// Lets in a session, shown as a bearer token, with what that says.
-    pub(crate) fn session(&self, dialect: Dialect) -> Result<(Caller, Claims), NotLetIn> {
+    pub(crate) async fn session(&self, dialect: Dialect) -> Result<(Caller, Claims), NotLetIn> {
         let Some(token) = self.token() else { return Err(self.nothing(self.authorization().is_some())) };
-        match self.app().session(token) {
+        match self.app().session(token).await {
             Ok(session) => Ok((self.caller(Principal::Credential(session.who), dialect), session.claims)),
-            Err(reason) => {
-                tracing::debug!(%reason, "a session token was refused");
-                Err(self.keep_out(Failure::Unauthenticated))
-            }
+            Err(failure) => Err(self.keep_out(failure)),
         }
     }
 

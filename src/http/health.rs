@@ -64,6 +64,7 @@ async fn ready(request: Request) -> HttpResponse {
         "clock": word(ready.clock),
         "commits": word(ready.commits),
         "views": { "status": word(ready.views()), "lag": ready.lag },
+        "upkeep": if request.app().does_upkeep() { "here" } else { "another replica's" },
     });
     if all { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
 }

@@ -22,6 +22,7 @@ use rota_projections::live::UseMark;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::lease::Leases;
 use super::{Batch, EventLog, LogError, Page, Row, Side, StoredEvent};
 use crate::sealing::Sealed;
 
@@ -314,6 +315,7 @@ pub async fn named_values_are_kept(workshop: &dyn Workshop) {
     log.set_meta(&[("a", b"1"), ("b", &[0, 255, 10])]).await.expect("values are set");
     log.set_meta(&[("b", b""), ("c", b"3")]).await.expect("values are replaced");
     log.set_meta(&[]).await.expect("nothing is set");
+    assert_eq!(log.names().await.expect("names are listed"), ["a", "b", "c"]);
     for (name, value) in [("a", Some(&b"1"[..])), ("b", Some(b"")), ("c", Some(b"3")), ("d", None)] {
         assert_eq!(log.meta(name).await.expect("a value").as_deref(), value, "the value {name}");
     }
@@ -508,6 +510,10 @@ impl EventLog for FaultyLog {
         self.inner.meta(name).await
     }
 
+    async fn names(&self) -> Result<Vec<String>, LogError> {
+        self.inner.names().await
+    }
+
     async fn set_meta(&self, values: &[(&str, &[u8])]) -> Result<(), LogError> {
         self.inner.set_meta(values).await
     }
@@ -530,5 +536,13 @@ impl EventLog for FaultyLog {
 
     async fn backup(&self, path: &std::path::Path) -> Result<(), LogError> {
         self.inner.backup(path).await
+    }
+
+    fn is_shared(&self) -> bool {
+        self.inner.is_shared()
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        self.inner.leases()
     }
 }

@@ -2,30 +2,53 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use rota_aggregates::observation::{PartRef, SealedPart};
 use rota_aggregates::{CredentialId, Position};
 use rota_projections::live::UseMark;
+use tokio::sync::watch;
+use uuid::Uuid;
 
+use super::lease::{Leases, Token};
 use super::{Batch, EventLog, LogError, Page, Side, StoredEvent};
+
+/// Somebody who waits for more looks again after so long.
+const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(Default)]
 struct Stored {
     events: Vec<(Vec<u8>, Side)>,
     meta: BTreeMap<String, Vec<u8>>,
     marks: BTreeMap<CredentialId, UseMark>,
+    leases: BTreeMap<String, Held>,
+}
+
+struct Held {
+    holder: Uuid,
+    token: Token,
+    until: Instant,
 }
 
 /// The log in memory.
 #[derive(Default)]
-pub struct MemoryLog(Mutex<Stored>);
+pub struct MemoryLog {
+    stored: Mutex<Stored>,
+    shared: bool,
+    grown: watch::Sender<Position>,
+}
 
 impl MemoryLog {
     /// An empty log.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// An empty log that several services in this process use as replicas use a server.
+    pub fn shared() -> Self {
+        Self { shared: true, ..Self::default() }
     }
 }
 
@@ -44,7 +67,7 @@ impl Side {
 #[async_trait]
 impl EventLog for MemoryLog {
     async fn append(&self, batch: &Batch) -> Result<(), LogError> {
-        let mut stored = self.0.lock();
+        let mut stored = self.stored.lock();
         let next = Position(stored.events.len() as u64);
         if batch.at != next {
             return Err(LogError::Behind { next });
@@ -56,22 +79,23 @@ impl EventLog for MemoryLog {
             }
         }
         stored.marks.extend(batch.marks.iter().map(|mark| (mark.credential, *mark)));
+        self.grown.send_replace(Position(stored.events.len() as u64));
         Ok(())
     }
 
     async fn next(&self) -> Result<Position, LogError> {
-        Ok(Position(self.0.lock().events.len() as u64))
+        Ok(Position(self.stored.lock().events.len() as u64))
     }
 
     async fn read(&self, from: Position, limit: usize) -> Result<Page, LogError> {
-        let stored = self.0.lock();
+        let stored = self.stored.lock();
         let page = stored.events.iter().skip(from.0 as usize).take(limit);
         let leaves = page.map(|(leaf, side)| (leaf.clone(), side.digest)).collect();
         Ok(Page { first: from, leaves })
     }
 
     async fn read_at(&self, positions: &[Position]) -> Result<Vec<StoredEvent>, LogError> {
-        let stored = self.0.lock();
+        let stored = self.stored.lock();
         let mut sorted = positions.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
@@ -83,17 +107,21 @@ impl EventLog for MemoryLog {
     }
 
     async fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, LogError> {
-        Ok(self.0.lock().meta.get(name).cloned())
+        Ok(self.stored.lock().meta.get(name).cloned())
+    }
+
+    async fn names(&self) -> Result<Vec<String>, LogError> {
+        Ok(self.stored.lock().meta.keys().cloned().collect())
     }
 
     async fn set_meta(&self, values: &[(&str, &[u8])]) -> Result<(), LogError> {
-        let mut stored = self.0.lock();
+        let mut stored = self.stored.lock();
         stored.meta.extend(values.iter().map(|(name, value)| ((*name).to_owned(), value.to_vec())));
         Ok(())
     }
 
     async fn rewrap(&self, keys: &[(PartRef, Vec<u8>)]) -> Result<(), LogError> {
-        let mut stored = self.0.lock();
+        let mut stored = self.stored.lock();
         for (part, key) in keys {
             let Some((_, side)) = stored.events.get_mut(part.position.0 as usize) else { continue };
             let sealed = match part.part {
@@ -110,10 +138,62 @@ impl EventLog for MemoryLog {
     }
 
     async fn use_marks(&self) -> Result<Vec<UseMark>, LogError> {
-        Ok(self.0.lock().marks.values().copied().collect())
+        Ok(self.stored.lock().marks.values().copied().collect())
     }
 
     async fn backup(&self, _: &Path) -> Result<(), LogError> {
         Err(LogError::unavailable("a log in memory has no file to copy: use a sqlite: store"))
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    async fn grown(&self, known: Position) -> bool {
+        if !self.shared {
+            return false;
+        }
+        let mut grown = self.grown.subscribe();
+        // The sender lives as long as the log does.
+        let _ = tokio::time::timeout(LOOK, grown.wait_for(|next| *next > known)).await;
+        true
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        self.shared.then_some(self)
+    }
+}
+
+#[async_trait]
+impl Leases for MemoryLog {
+    async fn acquire(&self, name: &str, holder: Uuid, term: Duration) -> Result<Option<Token>, LogError> {
+        let now = Instant::now();
+        let mut stored = self.stored.lock();
+        let before = stored.leases.get(name);
+        if before.is_some_and(|held| held.holder != holder && now < held.until) {
+            return Ok(None);
+        }
+        let token = match before {
+            Some(held) if held.holder == holder => held.token,
+            Some(held) => Token(held.token.0 + 1),
+            None => Token(1),
+        };
+        stored.leases.insert(name.to_owned(), Held { holder, token, until: now + term });
+        Ok(Some(token))
+    }
+
+    async fn release(&self, name: &str, holder: Uuid) -> Result<(), LogError> {
+        let mut stored = self.stored.lock();
+        if let Some(held) = stored.leases.get_mut(name).filter(|held| held.holder == holder) {
+            held.until = Instant::now();
+        }
+        Ok(())
+    }
+
+    async fn count(&self, prefix: &str) -> Result<u64, LogError> {
+        let now = Instant::now();
+        let mut stored = self.stored.lock();
+        stored.leases.retain(|name, held| !name.starts_with(prefix) || now < held.until);
+        Ok(stored.leases.keys().filter(|name| name.starts_with(prefix)).count() as u64)
     }
 }

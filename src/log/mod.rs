@@ -11,18 +11,24 @@
 //!   versions, used keys) is exact at the instant of the write, and no second check is needed in the store.
 //! - **Append-only.** No event is ever changed or removed. Sealed parts beside it can be emptied.
 //! - **Durable when answered.** `Ok` means that a power cut does not lose it.
+//! - **Fresh reads.** [`EventLog::next`] and [`EventLog::read`] see everything whose append was answered before
+//!   they were called, whoever appended it. A [`read_index`] rests on that.
 //! - **Honest about doubt.** If nobody knows whether a commit happened, the answer is
 //!   [`LogError::Indeterminate`]; the caller has the store [settle](EventLog::settle) it, it never guesses.
 //!
 //! The [`committer`] sits above and is the only caller of `append`: it takes all waiting commands, judges
-//! each against the tip and the commands before it in the batch, and commits once for all of them.
+//! each against the tip and the commands before it in the batch, and commits once for all of them. On a store that
+//! several processes share, [`follow`] moves the tip along with what the others append, [`read_index`] proves that
+//! it is current, and [`lease`] says which of them does a job.
 
 pub mod committer;
 pub mod conformance;
 pub mod follow;
+pub mod lease;
 pub mod memory;
 pub mod migrate;
 pub mod postgres;
+pub mod read_index;
 pub mod sqlite;
 
 use async_trait::async_trait;
@@ -31,6 +37,7 @@ use rota_aggregates::record::{BadLeaf, Claim, Context};
 use rota_aggregates::{Event, EventId, Position, Sequence, StreamId, Timestamp};
 use rota_projections::live::UseMark;
 
+use self::lease::Leases;
 use crate::sealing::Sealed;
 
 /// What becomes durable beside an event and can be destroyed without it.
@@ -212,6 +219,9 @@ pub trait EventLog: Send + Sync + 'static {
     /// A named value of the deployment.
     async fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, LogError>;
 
+    /// The names of all named values of the deployment, sorted.
+    async fn names(&self) -> Result<Vec<String>, LogError>;
+
     /// Sets named values of the deployment, all or none.
     async fn set_meta(&self, values: &[(&str, &[u8])]) -> Result<(), LogError>;
 
@@ -239,4 +249,14 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Writes a consistent copy to `path`. What was destroyed is not in it, not even as remains in free pages.
     async fn backup(&self, path: &std::path::Path) -> Result<(), LogError>;
+
+    /// Whether other processes may append to it at the same time.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Who grants leases; `None` where there is nobody else who could want one.
+    fn leases(&self) -> Option<&dyn Leases> {
+        None
+    }
 }

@@ -10,7 +10,7 @@ use super::{Outcome, answered, entry, success};
 use crate::app::Failure;
 
 fn show(request: &Request) -> Outcome {
-    let asker = entry::session(request, false)?;
+    let asker = entry::session(request, false).await?;
     let id = request.http.match_info().get("id").unwrap_or_default();
     // Another session's is as unknown as one that never was.
     if id != asker.claims.jti.to_string() {

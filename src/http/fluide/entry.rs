@@ -61,12 +61,12 @@ pub(super) async fn pair(request: &Request) -> Result<Caller, Refused> {
 }
 
 /// Lets in a session. Its key may be left out where `key_required` is not set, and must be its own if it is there.
-pub(super) fn session(request: &Request, key_required: bool) -> Result<Asker, Refused> {
+pub(super) async fn session(request: &Request, key_required: bool) -> Result<Asker, Refused> {
     no_secret(request)?;
-    enter(request, key_required)
+    enter(request, key_required).await
 }
 
-fn enter(request: &Request, key_required: bool) -> Result<Asker, Refused> {
+async fn enter(request: &Request, key_required: bool) -> Result<Asker, Refused> {
     if request.header("authorization").is_none() {
         return Err(Refused::missing("Authorization"));
     }
@@ -75,7 +75,7 @@ fn enter(request: &Request, key_required: bool) -> Result<Asker, Refused> {
     if key_required && key.is_none() {
         return Err(Refused::missing(KEY));
     }
-    let entered = request.session(Dialect::Fluide).map_err(|not| Refused::entry(not, false))?;
+    let entered = request.session(Dialect::Fluide).await.map_err(|not| Refused::entry(not, false))?;
     let asker = Asker { caller: entered.0, claims: entered.1 };
     if named != asker.claims.client_id {
         return Err(Refused::client());
@@ -96,7 +96,7 @@ pub(super) async fn keeper(
         no_secret(request)?;
     }
     let (caller, id, key) = if request.shows_session() || request.header("authorization").is_none() {
-        let Asker { caller, claims } = enter(request, false)?;
+        let Asker { caller, claims } = enter(request, false).await?;
         (caller, claims.sub, claims.api_key)
     } else {
         client(request)?;

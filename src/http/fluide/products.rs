@@ -10,7 +10,7 @@ use super::wire::Enveloped;
 use super::{Outcome, answered, entry, success};
 
 fn enter(request: &Request) -> Outcome {
-    entry::session(request, true)?;
+    entry::session(request, true).await?;
     let product = request.http.path().trim_start_matches("/api/v1/").split('/').next().unwrap_or_default();
     let body = Enveloped::new("Service is healthy", json!({ "service": product, "status": "ok" }));
     Ok(success(request, StatusCode::OK, &body))
@@ -24,6 +24,6 @@ pub(super) async fn health(request: Request) -> HttpResponse {
 
 /// Everything else of a product: whoever is let in hears that it is not here.
 pub(super) async fn elsewhere(request: Request) -> HttpResponse {
-    let outcome = entry::session(&request, true).and_then(|_| Err(Refused::nowhere()));
+    let outcome = entry::session(&request, true).await.and_then(|_| Err(Refused::nowhere()));
     answered(&request, outcome)
 }

@@ -138,7 +138,8 @@ async fn next(mut feed: Feed) -> Option<(Result<web::Bytes, actix_web::Error>, F
         return Some((Ok(web::Bytes::from_static(b"retry: 1000\n\n")), feed));
     }
     loop {
-        if *feed.stopping.borrow() || !feed.app.is_still_valid(&feed.caller) {
+        let stopping = *feed.stopping.borrow();
+        if stopping || !matches!(feed.app.is_still_valid(&feed.caller).await, Ok(true)) {
             return None;
         }
         feed.head.mark_unchanged();

@@ -8,7 +8,10 @@ use crate::log::LogError;
 use crate::log::migrate::{Migrations, migrate, newer, newest};
 
 /// The ledger's migrations.
-pub const LEDGER: Migrations = &[(1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql"))];
+pub const LEDGER: Migrations = &[
+    (1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
+    (2, "leases", include_str!("../../../migrations/postgres/0002_leases.sql")),
+];
 
 /// The number of the schema that is there; 0 for an empty database.
 pub async fn schema(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {

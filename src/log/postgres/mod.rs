@@ -13,6 +13,7 @@
 
 mod append;
 pub mod inspect;
+mod lease;
 pub mod migrate;
 mod read;
 pub mod url;
@@ -35,6 +36,7 @@ use tokio::task::JoinHandle;
 
 use self::append::Attempt;
 pub use self::url::PostgresUrl;
+use super::lease::Leases;
 use super::{Batch, EventLog, LogError, Page, StoredEvent};
 
 /// Connections for reading, and for whatever is not an append.
@@ -410,6 +412,19 @@ impl EventLog for PostgresLog {
             "a PostgreSQL store is backed up by PostgreSQL: pg_dump, or base backups and WAL for a restore to any \
              point in time",
         ))
+    }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn leases(&self) -> Option<&dyn Leases> {
+        Some(self)
+    }
+
+    async fn names(&self) -> Result<Vec<String>, LogError> {
+        let names = sqlx::query_scalar("SELECT name FROM meta ORDER BY name COLLATE \"C\"");
+        patiently(names.fetch_all(&self.readers)).await
     }
 
     async fn clock(&self) -> Result<Option<Timestamp>, LogError> {

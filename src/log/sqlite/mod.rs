@@ -483,6 +483,13 @@ impl EventLog for SqliteLog {
             .map_err(LogError::unavailable)
     }
 
+    async fn names(&self) -> Result<Vec<String>, LogError> {
+        sqlx::query_scalar("SELECT name FROM meta ORDER BY name")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(LogError::unavailable)
+    }
+
     async fn set_meta(&self, values: &[(&str, &[u8])]) -> Result<(), LogError> {
         let mut writer = self.writer.lock().await;
         let set = async {

@@ -1,0 +1,14 @@
+//! Several replicas on one store: what is promised of one process holds for all of them together.
+
+mod copying;
+mod memory;
+mod postgres;
+#[path = "../support/postgres.rs"]
+mod postgres_cluster;
+mod process;
+#[path = "../support/mod.rs"]
+mod support;
+mod upkeep;
+mod watched;
+
+use support as client;
