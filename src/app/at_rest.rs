@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use ring::rand::SystemRandom;
 
-use super::open::{LEDGER, OpenError, Options, StoreUrl, key_ring, random_bytes, replica_file};
+use super::options::{OpenError, Options, StoreUrl};
 use super::rewrap::KEYS;
 use super::snapshot::Snapshots;
+use super::start_keys::{key_ring, random_bytes};
+use super::store::{LEDGER, replica_file};
 use crate::log::EventLog;
 use crate::log::postgres::PostgresLog;
 use crate::log::sqlite::SqliteLog;

@@ -280,9 +280,12 @@ async fn resume(
     Ok(())
 }
 
-/// What is kept beside an event: ciphertext and wrapped key, or the digest alone.
-fn parts(side: &Side) -> [(SealedPart, Option<(&[u8], &[u8])>); 4] {
-    fn open(sealed: Option<&Sealed>) -> Option<(&[u8], &[u8])> {
+/// The bytes of a part: ciphertext and wrapped key, or the digest alone. `None` once it is destroyed.
+type Kept<'a> = Option<(&'a [u8], &'a [u8])>;
+
+/// What is kept beside an event.
+fn parts(side: &Side) -> [(SealedPart, Kept<'_>); 4] {
+    fn open(sealed: Option<&Sealed>) -> Kept<'_> {
         sealed.map(|sealed| (sealed.ciphertext.as_slice(), sealed.wrapped_key.as_slice()))
     }
     [

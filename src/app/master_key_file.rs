@@ -12,7 +12,7 @@
 
 use std::path::Path;
 
-use super::open::previous_key_path;
+use super::options::previous_key_path;
 use super::rewrap::KEYS;
 use super::{App, Failure};
 use crate::sealing::{MasterKey, MasterKeyError, SealError, StoredKeys};

@@ -1,7 +1,7 @@
 //! The use cases: load, decide, append, answer. Nothing here knows HTTP or SQL; HTTP, the command line and
 //! the scheduler all call this, and so a rule is in one place.
 //!
-//! - [`open`](App::open): from a store to a running service, and back;
+//! - [`open`](App::open): from [`options`](Options), a store and its keys to a running service, and back;
 //! - [`change`]: what every change has in common: deciding until the log agrees;
 //! - [`issue`], [`rotate`], [`webhook_secret`], [`lifecycle`], [`workspaces`], [`webhooks`]: the changes;
 //! - [`verify`], [`signature`], [`read`]: what changes nothing;
@@ -28,6 +28,7 @@ pub mod jobs;
 pub mod lifecycle;
 pub mod master_key_file;
 mod open;
+mod options;
 pub mod read;
 mod refusals;
 pub mod rewrap;
@@ -36,6 +37,8 @@ pub mod sessions;
 pub mod signature;
 mod signing_keys;
 pub mod snapshot;
+mod start_keys;
+mod store;
 pub mod token_keys;
 pub mod upkeep;
 pub mod verify;
@@ -58,7 +61,8 @@ use self::clock::Clock;
 use self::duty::Duty;
 use self::entropy::Entropy;
 pub use self::failure::Failure;
-pub use self::open::{DATA, LiveFrom, OpenError, Opened, OperatorKey, Options, StoreUrl, previous_key_path};
+pub use self::open::Opened;
+pub use self::options::{DATA, LiveFrom, OpenError, OperatorKey, Options, StoreUrl, previous_key_path};
 use crate::log::EventLog;
 use crate::log::committer::{Committer, SharedTip};
 use crate::log::read_index::ReadIndex;
@@ -98,7 +102,7 @@ pub struct App {
     notices_duty: Arc<Duty>,
     presence: Arc<Duty>,
     replica: Uuid,
-    _scratch: Option<open::Scratch>,
+    _scratch: Option<store::Scratch>,
 }
 
 impl App {

@@ -238,15 +238,13 @@ impl App {
                 }
             };
             let view = if plan.with_view {
-                match self.view_after(&subject, &events).await? {
-                    Some(view) => Some(view),
+                let Some(view) = self.view_after(&subject, &events).await? else {
                     // The views are ahead of what was decided on; on a shared store also ahead of the tip.
-                    None => {
-                        drop(place);
-                        self.current().await?;
-                        continue;
-                    }
-                }
+                    drop(place);
+                    self.current().await?;
+                    continue;
+                };
+                Some(view)
             } else {
                 None
             };

@@ -119,7 +119,7 @@ async fn a_ledger_that_is_served_is_not_copied() {
     };
     let begun = async {
         while held.reads.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await
+            tokio::task::yield_now().await;
         }
     };
     tokio::time::timeout(Duration::from_secs(30), begun).await.unwrap();

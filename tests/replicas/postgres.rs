@@ -203,7 +203,7 @@ async fn crash() {
 }
 
 async fn forever(_: u64) {
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn under_load(rotations: u64) {
@@ -309,10 +309,12 @@ async fn stopped_and_resumed(stopped: Duration) {
     }
 }
 
+/// Secrets that fall due at once.
+const DUE: usize = 25;
+
 /// What falls due when its replica has just died is done by another within five seconds, once.
 async fn upkeep_moves(rounds: usize) {
     let _alone = ALONE.lock().await;
-    const DUE: usize = 25;
     let site = Site::start().await;
     let workspace = site.callers[0].open_workspace("moves").await;
     for round in 0..rounds {

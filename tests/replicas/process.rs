@@ -59,9 +59,13 @@ impl Process {
         });
         let mut line = String::new();
         if said.read_line(&mut line).unwrap() == 0 {
-            panic!("it never served: {}", log.join().unwrap());
+            line = log.join().unwrap();
         }
-        let url = line.trim().strip_prefix("rota is serving on ").expect("it says where").to_owned();
+        let url = line
+            .trim()
+            .strip_prefix("rota is serving on ")
+            .unwrap_or_else(|| panic!("it never served: {line}"))
+            .to_owned();
         // A pipe that nobody reads could block it.
         std::thread::spawn(move || std::io::copy(&mut said as &mut dyn Read, &mut std::io::sink()));
         let port = url.rsplit(':').next().unwrap().parse().unwrap();

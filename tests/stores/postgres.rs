@@ -74,6 +74,10 @@ impl EventLog for OneByOne {
         self.0.meta(name).await
     }
 
+    async fn names(&self) -> Result<Vec<String>, LogError> {
+        self.0.names().await
+    }
+
     async fn set_meta(&self, values: &[(&str, &[u8])]) -> Result<(), LogError> {
         self.0.set_meta(values).await
     }

@@ -110,7 +110,7 @@ fn a_further_rotation_and_a_revocation_destroy_it() {
     let mut shredded = revoked.shredded.clone();
     shredded.insert(1, secret_part(1));
     given(after.clone()).when(revoke_secret(2, at(6))).then([SecretRevoked { shredded, ..revoked }.into()]);
-    let events = after.to_vec();
+    let events = after.clone();
     let CredentialEvent::CredentialRevoked(all) = &given_revoked(&events)[0] else { panic!() };
     assert!(all.shredded.contains(&secret_part(1)));
 }

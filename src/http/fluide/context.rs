@@ -9,7 +9,7 @@ use super::wire::{Context, Enveloped};
 use super::{Outcome, answered, entry, success};
 use crate::app::Failure;
 
-fn show(request: &Request) -> Outcome {
+async fn show(request: &Request) -> Outcome {
     let asker = entry::session(request, false).await?;
     let id = request.http.match_info().get("id").unwrap_or_default();
     // Another session's is as unknown as one that never was.
@@ -23,6 +23,6 @@ fn show(request: &Request) -> Outcome {
 
 /// Shows the caller's own session.
 pub(super) async fn get(request: Request) -> HttpResponse {
-    let outcome = show(&request);
+    let outcome = show(&request).await;
     answered(&request, outcome)
 }

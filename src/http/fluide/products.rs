@@ -9,7 +9,7 @@ use super::error::Refused;
 use super::wire::Enveloped;
 use super::{Outcome, answered, entry, success};
 
-fn enter(request: &Request) -> Outcome {
+async fn enter(request: &Request) -> Outcome {
     entry::session(request, true).await?;
     let product = request.http.path().trim_start_matches("/api/v1/").split('/').next().unwrap_or_default();
     let body = Enveloped::new("Service is healthy", json!({ "service": product, "status": "ok" }));
@@ -18,7 +18,7 @@ fn enter(request: &Request) -> Outcome {
 
 /// `GET /api/v1/{product}/health`
 pub(super) async fn health(request: Request) -> HttpResponse {
-    let outcome = enter(&request);
+    let outcome = enter(&request).await;
     answered(&request, outcome)
 }
 
