@@ -1,14 +1,17 @@
 //! The audit trail: by which dimensions history can be asked, in any combination.
 //!
-//! The trail itself is the ledger. What a store keeps beside it is an index of `(dimension, key, position)`
-//! rows, and this is the pure function that says which rows an event has.
+//! The trail itself is the ledger. What a store keeps beside it is an index of `(key, position)` entries, and
+//! this is the pure function that says which keys an event has. A key is a 64-bit hash: that two facets share one
+//! is possible, and so an entry only points, and what the event says decides.
 
 use rota_aggregates::authority::{Actor, ActorKind};
 use rota_aggregates::observation::ObservationEvent;
 use rota_aggregates::record::Record;
-use rota_aggregates::{CredentialId, Event, RequestId, StreamKind, WorkspaceId};
+use rota_aggregates::{CredentialId, Event, RequestId, StreamId, StreamKind, WorkspaceId};
 
-/// What a row of the index is about.
+use crate::Fact;
+
+/// What an entry of the index is about.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Facet {
     /// Every event of a workspace.
@@ -24,33 +27,25 @@ pub enum Facet {
 }
 
 impl Facet {
-    /// The dimension's number in the index.
-    pub fn dimension(&self) -> i64 {
+    /// The place of its key among [`keys`].
+    pub fn dimension(&self) -> usize {
         match self {
-            Self::Workspace(_) => 1,
-            Self::Credential(_) => 2,
-            Self::Actor(_) => 3,
-            Self::Type(_) => 4,
-            Self::Request(_) => 5,
+            Self::Workspace(_) => 0,
+            Self::Credential(_) => 1,
+            Self::Actor(_) => 2,
+            Self::Type(_) => 3,
+            Self::Request(_) => 4,
         }
     }
 
-    /// The key within the dimension.
-    pub fn key(&self) -> Vec<u8> {
+    /// Its key in the index.
+    pub fn key(&self) -> i64 {
         match self {
-            Self::Workspace(id) => id.0.as_bytes().to_vec(),
-            Self::Credential(id) => id.0.as_bytes().to_vec(),
-            Self::Actor(actor) => {
-                let kind = match actor.kind {
-                    ActorKind::Operator => 1,
-                    ActorKind::WorkspaceKey => 2,
-                    ActorKind::Credential => 3,
-                    ActorKind::Scheduler => 4,
-                };
-                [&[kind], actor.id.as_bytes().as_slice()].concat()
-            }
-            Self::Type(name) => name.trim_start_matches("rota.").as_bytes().to_vec(),
-            Self::Request(id) => id.0.as_bytes().to_vec(),
+            Self::Workspace(id) => workspace_key(*id),
+            Self::Credential(id) => credential_key(*id),
+            Self::Actor(actor) => actor_key(actor),
+            Self::Type(name) => type_key(name),
+            Self::Request(id) => request_key(*id),
         }
     }
 
@@ -68,21 +63,72 @@ impl Facet {
 
 /// The credential that an event is about.
 pub fn credential_of(record: &Record) -> Option<CredentialId> {
-    match (&record.event, record.stream.kind) {
+    subject(&record.event, &record.stream)
+}
+
+fn subject(event: &Event, stream: &StreamId) -> Option<CredentialId> {
+    match (event, stream.kind) {
         (Event::Observation(ObservationEvent::RotationRefused(e)), _) => Some(e.credential),
-        (_, StreamKind::Credential | StreamKind::Use) => Some(CredentialId(record.stream.id)),
+        (_, StreamKind::Credential | StreamKind::Use) => Some(CredentialId(stream.id)),
         _ => None,
     }
 }
 
-/// The facets of an event: its rows in the index.
-pub fn facets(record: &Record) -> Vec<Facet> {
-    let mut facets = vec![
-        Facet::Workspace(record.context.workspace),
-        Facet::Actor(record.context.actor),
-        Facet::Type(record.event.type_name().to_owned()),
-        Facet::Request(record.context.request),
-    ];
-    facets.extend(credential_of(record).map(Facet::Credential));
-    facets
+/// Dimensions of the index.
+pub const DIMENSIONS: usize = 5;
+/// What stands in place of the key of a facet that an event does not have.
+pub const NO_KEY: i64 = 0;
+
+/// The keys of an event, by dimension.
+pub fn keys(fact: &Fact<'_>) -> [i64; DIMENSIONS] {
+    [
+        workspace_key(fact.context.workspace),
+        subject(fact.event, &fact.stream).map_or(NO_KEY, credential_key),
+        actor_key(&fact.context.actor),
+        type_key(fact.event.type_name()),
+        request_key(fact.context.request),
+    ]
+}
+
+fn workspace_key(id: WorkspaceId) -> i64 {
+    hash(1, id.0.as_bytes())
+}
+
+fn credential_key(id: CredentialId) -> i64 {
+    hash(2, id.0.as_bytes())
+}
+
+fn actor_key(actor: &Actor) -> i64 {
+    let kind = match actor.kind {
+        ActorKind::Operator => 1,
+        ActorKind::WorkspaceKey => 2,
+        ActorKind::Credential => 3,
+        ActorKind::Scheduler => 4,
+    };
+    hash(3 + (kind << 8), actor.id.as_bytes())
+}
+
+fn type_key(name: &str) -> i64 {
+    hash(4, name.as_bytes())
+}
+
+fn request_key(id: RequestId) -> i64 {
+    hash(5, id.0.as_bytes())
+}
+
+/// Spreads bytes evenly (splitmix64). It is written into files, and so stays as it is.
+fn hash(seed: u64, bytes: &[u8]) -> i64 {
+    let mix = |mut z: u64| {
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    };
+    let mut sum = mix(seed);
+    for chunk in bytes.chunks(8) {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        sum = mix(sum.wrapping_add(0x9e37_79b9_7f4a_7c15) ^ u64::from_le_bytes(word));
+    }
+    let sum = sum as i64;
+    if sum == NO_KEY { 1 } else { sum }
 }

@@ -88,6 +88,8 @@ pub enum Standing {
 pub struct Candidates {
     /// The credential.
     pub credential: CredentialId,
+    /// Its workspace.
+    pub workspace: WorkspaceId,
     /// Its place in the slab, for noting the use.
     pub slot: u32,
     /// Digest, version and standing of each live version; unused places hold `None`.
@@ -474,6 +476,7 @@ impl Live {
         let alive = slot.status == Status::Active;
         Some(Candidates {
             credential: CredentialId(slot.id),
+            workspace: self.workspaces[slot.workspace as usize].0,
             slot: index,
             digests: if alive { [active, retiring, prepared] } else { [None; 3] },
         })

@@ -143,7 +143,7 @@ impl App {
         // Readers are opened as they are needed, and so the file must keep its name.
         let scratch =
             (options.store == StoreUrl::Memory).then(|| Scratch([views_path.clone(), notices_path.clone()]));
-        let views = Arc::new(Views::open(&views_path, Arc::clone(&log)).await?);
+        let views = Arc::new(Views::open(&views_path, Arc::clone(&log), Arc::clone(&tip)).await?);
         let follow = tokio::spawn(Arc::clone(&views).follow(committer.head()));
         let store = Arc::new(SqliteNotices::open(&notices_path).await?);
         let notices = Notices::new(store, options.egress).map_err(LogError::unavailable)?;
@@ -260,6 +260,12 @@ impl Opened {
             }
         }
         self.app.snapshot().await;
+        if let Err(error) = self.app.views.flush().await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the next start folds the last events again"
+            );
+        }
         // With the last handle gone the committer works its queue off and ends.
         drop(self.app);
         let committer = self.committer.abort_handle();

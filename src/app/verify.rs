@@ -64,12 +64,14 @@ impl App {
     ) -> Result<Option<Verified>, Failure> {
         self.trusts_its_clock()?;
         self.current().await?;
-        self.verify_now(caller, public_id, secret).await
+        self.verify_of(None, caller, public_id, secret).await
     }
 
-    /// As [`App::verify`], on what is known: for a request that has been proved to be current already.
-    async fn verify_now(
+    /// As [`App::verify`], on what is known, for a request that has been proved to be current already: of a workspace,
+    /// if one is given.
+    async fn verify_of(
         &self,
+        workspace: Option<WorkspaceId>,
         caller: &Caller,
         public_id: &str,
         secret: &str,
@@ -77,7 +79,9 @@ impl App {
         // A second look is needed only if somebody else committed the prepared version at the same time.
         for _ in 0..2 {
             let now = self.now();
-            let Some(matched) = self.matching(public_id, secret, now) else { return Ok(None) };
+            let Some(matched) = self.matching(workspace, public_id, secret, now) else {
+                return Ok(None);
+            };
             if let Some(verified) = self.admit(caller, &matched, now).await? {
                 return Ok(Some(verified));
             }
@@ -93,7 +97,7 @@ impl App {
         now: Timestamp,
     ) -> Result<Option<Verified>, Failure> {
         let who = matched.who();
-        let itself = Caller { principal: Principal::Credential(who), ..caller.clone() };
+        let itself = || Caller { principal: Principal::Credential(who), ..caller.clone() };
         match matched.standing {
             Standing::Active => {
                 if self.tip.tip.read().live.note_use(matched.slot, matched.version, now) {
@@ -102,19 +106,22 @@ impl App {
                 // The new secret has arrived, so nobody needs to ask for it again; let in only once that is durable.
                 if matched.live.state.replay_only.is_some() {
                     let end = Change::EndReplay { cause: ReplayEndCause::FirstUse };
-                    self.change(&itself, who.credential, &end, None).await?;
+                    self.change(&itself(), who.credential, &end, None).await?;
                 }
                 Ok(Some(Verified { who, expires_at: None }))
             }
             Standing::Retiring { expires_at } => {
                 // A login is its owner's own deed; somebody else's question is that caller's.
-                let by = if caller.principal == Principal::Anonymous { &itself } else { caller };
-                self.note_old_use(by, &who, expires_at, now).await;
+                if caller.principal == Principal::Anonymous {
+                    self.note_old_use(&itself(), &who, expires_at, now).await;
+                } else {
+                    self.note_old_use(caller, &who, expires_at, now).await;
+                }
                 Ok(Some(Verified { who, expires_at: Some(expires_at) }))
             }
             Standing::Prepared => {
                 let commit = Change::Commit { cause: CommitCause::FirstUse, version: Some(matched.version) };
-                match self.change(&itself, who.credential, &commit, None).await {
+                match self.change(&itself(), who.credential, &commit, None).await {
                     Ok(_) => Ok(Some(Verified { who, expires_at: None })),
                     Err(
                         Failure::Unauthenticated
@@ -140,21 +147,25 @@ impl App {
         public_id: &str,
         secret: &str,
     ) -> Result<Option<Verified>, Failure> {
-        if let Some(own) = caller.workspace() {
-            let id = PublicId::parse(public_id);
-            let home =
-                id.and_then(|id| self.tip.tip.read().live.by_public_id(&id)).map(|c| c.state.workspace);
-            if home.is_some_and(|home| home != own) {
-                return self.verify_now(caller, "", secret).await;
-            }
-        }
-        self.verify_now(caller, public_id, secret).await
+        self.verify_of(caller.workspace(), caller, public_id, secret).await
     }
 
     /// The version that a secret matches. Every wrong answer costs one HMAC and three comparisons.
-    fn matching(&self, public_id: &str, secret: &str, now: Timestamp) -> Option<Matched> {
+    fn matching(
+        &self,
+        workspace: Option<WorkspaceId>,
+        public_id: &str,
+        secret: &str,
+        now: Timestamp,
+    ) -> Option<Matched> {
         let found = PublicId::parse(public_id).and_then(|id| self.tip.tip.read().live.candidates(&id, now));
-        let unknown = Candidates { credential: CredentialId(Uuid::nil()), slot: 0, digests: [None; 3] };
+        let found = found.filter(|found| workspace.is_none_or(|own| own == found.workspace));
+        let unknown = Candidates {
+            credential: CredentialId(Uuid::nil()),
+            workspace: WorkspaceId(Uuid::nil()),
+            slot: 0,
+            digests: [None; 3],
+        };
         let known = found.is_some();
         let candidates = found.unwrap_or(unknown);
         let digest = self.keys().digest(candidates.credential.0, secret);

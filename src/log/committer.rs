@@ -27,8 +27,8 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rota_aggregates::authority::SignedRequest;
-use rota_aggregates::record::{Claim, Record, stamp};
-use rota_aggregates::{CredentialId, Position, Sequence, StreamId, Timestamp};
+use rota_aggregates::record::{Claim, Context, Record, stamp};
+use rota_aggregates::{CredentialId, Event, EventId, Position, Sequence, StreamId, Timestamp};
 use rota_projections::live::{Live, UseMark};
 use rota_projections::replay_index::ReplayIndex;
 use rota_projections::{Fact, Recorded};
@@ -44,6 +44,8 @@ pub const QUEUE_MAX: usize = 4_096;
 pub const BATCH_EVENTS_MAX: usize = 256;
 /// Bytes in one commit, unless one command alone has more.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Events that wait for the projector. Beyond it the projector reads them from the log.
+const RECENT_MAX: usize = 16_384;
 /// Use marks that go along with one commit.
 const MARKS_MAX: usize = 512;
 /// Events read at once when catching up.
@@ -77,11 +79,43 @@ impl Tip {
     }
 }
 
+/// An event that was just recorded, for those who follow: they need not read it back.
+#[derive(Debug)]
+pub struct Kept {
+    position: Position,
+    time: Timestamp,
+    sequence: Sequence,
+    id: EventId,
+    stream: StreamId,
+    context: Context,
+    event: Event,
+}
+
+impl Kept {
+    /// What a fold of everything but digests and claims sees of it.
+    pub fn fact(&self) -> Fact<'_> {
+        Fact {
+            position: self.position,
+            time: self.time,
+            sequence: self.sequence,
+            id: self.id,
+            stream: self.stream,
+            context: &self.context,
+            claim: None,
+            has_answer: false,
+            event: &self.event,
+            digest: None,
+        }
+    }
+}
+
 /// The tip, shared by everybody who reads it.
 #[derive(Default)]
 pub struct SharedTip {
     /// Never held across an await.
     pub tip: RwLock<Tip>,
+    /// The last events without a gap, until the projector has taken them.
+    recent: Mutex<VecDeque<Kept>>,
     /// Slots whose use is to be written down with some next commit.
     marks: Mutex<std::collections::HashSet<u32>>,
 }
@@ -89,7 +123,29 @@ pub struct SharedTip {
 impl SharedTip {
     /// Starts from a tip that was read before.
     pub fn new(tip: Tip) -> Self {
-        Self { tip: RwLock::new(tip), marks: Mutex::default() }
+        Self { tip: RwLock::new(tip), ..Self::default() }
+    }
+
+    /// Takes what was recorded from a position on, as far as it is kept. Nothing is kept of what was taken.
+    pub fn take_recent(&self, from: Position, limit: usize) -> Vec<Kept> {
+        let mut recent = self.recent.lock();
+        let passed = recent.partition_point(|kept| kept.position < from);
+        recent.drain(..passed);
+        if recent.front().is_none_or(|kept| kept.position != from) {
+            return Vec::new();
+        }
+        let count = recent.len().min(limit);
+        recent.drain(..count).collect()
+    }
+
+    /// Keeps events for the projector. One that lags far behind reads the log.
+    fn keep(&self, events: Vec<Kept>) {
+        let mut recent = self.recent.lock();
+        let gap = recent.back().zip(events.first()).is_some_and(|(a, b)| a.position.0 + 1 != b.position.0);
+        if gap || recent.len() + events.len() > RECENT_MAX {
+            recent.clear();
+        }
+        recent.extend(events);
     }
 
     /// Notes that a use mark changed.
@@ -370,9 +426,9 @@ impl Worker {
                 if judged.accepted.is_empty() {
                     return;
                 }
-                let Judged { accepted, waiting, batch } = judged;
+                let Judged { mut accepted, waiting, batch } = judged;
                 telemetry::committed(accepted.len(), batch.rows.len());
-                self.take_in(&accepted, &batch);
+                self.take_in(&mut accepted, &batch);
                 for item in accepted {
                     let first = Position(batch.at.0 + item.first as u64);
                     let last = Position(first.0 + item.sequences.len() as u64 - 1);
@@ -537,19 +593,33 @@ impl Worker {
         }
     }
 
-    fn take_in(&self, accepted: &[Accepted], batch: &Batch) {
+    fn take_in(&self, accepted: &mut [Accepted], batch: &Batch) {
+        let mut kept = Vec::with_capacity(batch.rows.len());
         let mut tip = self.tip.tip.write();
         for item in accepted {
-            let (events, rows) = (&item.job.append.events, &batch.rows[item.first..]);
-            for (offset, ((event, row), sequence)) in events.iter().zip(rows).zip(&item.sequences).enumerate()
+            let rows = &batch.rows[item.first..];
+            let events = std::mem::take(&mut item.job.append.events);
+            for (offset, ((event, row), sequence)) in
+                events.into_iter().zip(rows).zip(&item.sequences).enumerate()
             {
                 let position = Position(batch.at.0 + (item.first + offset) as u64);
                 let claim = item.job.append.claim.filter(|_| offset == 0);
-                tip.apply_next(&fact(event, &row.side, position, *sequence, item.time, claim));
+                tip.apply_next(&fact(&event, &row.side, position, *sequence, item.time, claim));
+                let NewEvent { id, stream, context, event, .. } = event;
+                kept.push(Kept {
+                    position,
+                    time: item.time,
+                    sequence: *sequence,
+                    id,
+                    stream,
+                    context,
+                    event,
+                });
             }
         }
         let next = tip.live.next_position();
         drop(tip);
+        self.tip.keep(kept);
         self.follower.announce(next);
     }
 }

@@ -1,17 +1,25 @@
 //! The views on disk: what can be asked of history without reading all of it.
 //!
-//! They live in a SQLite file of their own beside the ledger's, written behind it in large batches by one
-//! projector, rows and position in one transaction. The file can be deleted at any time: it is folded again.
+//! They live in a SQLite file of their own beside the ledger's, written behind it by one projector. What is newest of
+//! the audit index is in memory ([`tail`]) until there is enough of it for a run ([`run`]): index and position are
+//! written in one transaction, and never to a random page. Runs are merged in the background ([`runs`]). The file
+//! can be deleted at any time: it is folded again.
 //! Whoever reads waits until the projector has reached the position that was the log's head when the
 //! request came, so that everybody reads their own writes.
 
 mod project;
 mod query;
+mod run;
+mod runs;
+mod search;
+mod tail;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rota_aggregates::Position;
 use rota_aggregates::record::Record;
 use rota_projections::audit::Facet;
@@ -19,8 +27,10 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, S
 use sqlx::{ConnectOptions, Executor, SqliteConnection, SqlitePool};
 use tokio::sync::{Mutex, Notify, watch};
 
-use self::project::BATCH;
+use self::project::{FOLDED, ROWS, position, take_back};
 pub use self::query::{AuditQuery, ListQuery, Listed};
+use self::tail::Tail;
+use crate::log::committer::SharedTip;
 use crate::log::migrate::migrate;
 use crate::log::sqlite::{VIEWS, begin, private_file};
 use crate::log::{EventLog, LogError};
@@ -29,26 +39,39 @@ use crate::log::{EventLog, LogError};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The projector lets events gather for so long, unless somebody waits for them.
 const GATHER: Duration = Duration::from_millis(200);
-/// Pages of the file that the projector keeps in memory: most rows go to a random one of them.
-const CACHE_PAGES: &str = "4096";
-/// Pages of WAL after which they go into the file. Until then a page that is written again costs no further write.
-const CHECKPOINT_PAGES: &str = "8192";
+/// Events for which it gathers no longer: they are taken from memory as long as few wait there.
+const GATHERED: u64 = 4_096;
+/// Pages of the file that the writer keeps in memory.
+const CACHE_PAGES: &str = "1024";
+/// Pages of WAL after which they go into the file.
+const CHECKPOINT_PAGES: &str = "1024";
+/// After a failure the next attempt waits so long.
+const RETRY: Duration = Duration::from_secs(1);
 /// Readers at most.
 const READERS: u32 = 4;
 
 /// The views on disk.
 pub struct Views {
     log: Arc<dyn EventLog>,
+    tip: Arc<SharedTip>,
+    /// Held by whoever folds or clears, from reading to writing: two at once would fold events twice or leave a gap.
+    folding: Mutex<()>,
     writer: Mutex<SqliteConnection>,
     readers: SqlitePool,
+    /// What is folded and not in the file yet.
+    tail: RwLock<Tail>,
+    /// The number of the next run.
+    next_run: AtomicI64,
     projected: watch::Sender<Position>,
     /// Somebody waits for the projector.
     wanted: Notify,
+    /// A run was written.
+    written: Notify,
 }
 
 impl Views {
     /// Opens the file, makes it if it is not there. It need not be durable: what a crash takes is folded again.
-    pub async fn open(path: &Path, log: Arc<dyn EventLog>) -> Result<Self, LogError> {
+    pub async fn open(path: &Path, log: Arc<dyn EventLog>, tip: Arc<SharedTip>) -> Result<Self, LogError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
@@ -69,13 +92,24 @@ impl Views {
             .connect_with(options.read_only(true))
             .await
             .map_err(LogError::unavailable)?;
-        let position: Option<i64> =
-            sqlx::query_scalar("SELECT position FROM checkpoint WHERE name = 'views'")
-                .fetch_optional(&mut writer)
-                .await
-                .map_err(LogError::unavailable)?;
-        let (projected, _) = watch::channel(Position(position.unwrap_or(0) as u64));
-        let views = Self { log, writer: Mutex::new(writer), readers, projected, wanted: Notify::new() };
+        let next_run = runs::tidy(&mut writer).await.map_err(LogError::unavailable)?;
+        let folded = position(&mut writer, FOLDED).await?;
+        if position(&mut writer, ROWS).await? > folded {
+            take_back(&mut writer, folded).await.map_err(LogError::unavailable)?;
+        }
+        let (projected, _) = watch::channel(folded);
+        let views = Self {
+            log,
+            tip,
+            folding: Mutex::default(),
+            writer: Mutex::new(writer),
+            readers,
+            tail: RwLock::new(Tail::at(folded)),
+            next_run: AtomicI64::new(next_run),
+            projected,
+            wanted: Notify::new(),
+            written: Notify::new(),
+        };
         if !views.are_of_the_ledger().await? {
             tracing::warn!(
                 "the views are of another ledger, or of a later state of this one; they are folded anew"
@@ -95,7 +129,7 @@ impl Views {
         let record = Record::decode(&stored.leaf)
             .map_err(|source| LogError::BadLeaf { position: stored.position, source })?;
         let here = AuditQuery {
-            // No two requests have one id, so that only this event's row is at its position.
+            // No two requests have one id.
             facets: vec![Facet::Request(record.context.request)],
             after: last.0.checked_sub(1).map(Position),
             before: Some(Position(last.0 + 1)),
@@ -112,28 +146,37 @@ impl Views {
 
     /// Drops everything, to be folded again from the start.
     pub async fn clear(&self) -> Result<(), LogError> {
+        let _folding = self.folding.lock().await;
         let mut writer = self.writer.lock().await;
         begin(&mut writer).await.map_err(LogError::unavailable)?;
         writer
             .execute(
-                "DELETE FROM audit; DELETE FROM credentials; DELETE FROM ended_versions; \
+                "DELETE FROM runs; DELETE FROM pages; DELETE FROM credentials; DELETE FROM ended_versions; \
                  DELETE FROM checkpoint; COMMIT",
             )
             .await
             .map_err(LogError::unavailable)?;
+        *self.tail.write() = Tail::default();
         self.projected.send_replace(Position(0));
         Ok(())
     }
 
     /// Folds for ever: whatever is recorded, as it is recorded. Ends when the committer does.
-    pub async fn follow(self: Arc<Self>, mut head: watch::Receiver<Position>) {
+    pub async fn follow(self: Arc<Self>, head: watch::Receiver<Position>) {
+        tokio::select! {
+            () = self.fold_for_ever(head) => {}
+            () = self.merge_for_ever() => {}
+        }
+    }
+
+    async fn fold_for_ever(&self, mut head: watch::Receiver<Position>) {
         loop {
             if let Err(error) = self.catch_up(|_| ()).await {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the views can't be written; trying again"
                 );
-                tokio::time::sleep(Duration::from_secs(1)).await;
+                tokio::time::sleep(RETRY).await;
                 continue;
             }
             let projected = self.projected();
@@ -144,7 +187,23 @@ impl Views {
             tokio::select! {
                 () = tokio::time::sleep(GATHER) => {}
                 () = self.wanted.notified() => {}
-                _ = head.wait_for(|next| next.0 >= projected.0 + BATCH) => {}
+                _ = head.wait_for(|next| next.0 >= projected.0 + GATHERED) => {}
+            }
+        }
+    }
+
+    async fn merge_for_ever(&self) {
+        loop {
+            match self.merge().await {
+                Ok(true) => {}
+                Ok(false) => self.written.notified().await,
+                Err(error) => {
+                    tracing::error!(
+                        error = &error as &dyn std::error::Error,
+                        "the views' runs can't be merged; trying again"
+                    );
+                    tokio::time::sleep(RETRY).await;
+                }
             }
         }
     }

@@ -1,62 +1,77 @@
-//! Writes the views: a page of the feed becomes rows, sorted by key, in one transaction.
+//! Folds the feed into the views: into rows at once, and into the tail, which becomes a run when it is long enough.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::Ordering;
 
 use rota_aggregates::credential::{CredentialEvent, Replaced};
 use rota_aggregates::observation::{ObservationEvent, SealedPart};
 use rota_aggregates::record::Record;
 use rota_aggregates::{CredentialId, Event, Position, Timestamp, WorkspaceId};
-use rota_projections::{Recorded, audit};
+use rota_projections::Fact;
+use rota_projections::audit::{self, DIMENSIONS};
 use sqlx::{Arguments, Executor, SqliteConnection, sqlite::SqliteArguments};
+use uuid::Uuid;
 
 use super::Views;
+use super::run::pack;
+use super::runs::write_pages;
+use super::tail::Ended;
 use crate::log::sqlite::begin;
 use crate::log::{LogError, committer::decode};
 
-/// Events folded in one transaction: the more there are, the more of them share a page of the index.
-pub(super) const BATCH: u64 = 8_192;
-/// Events read at once.
+/// A run has at least so many events, but the last one before rota stops.
+const RUN_EVENTS: usize = 16_384;
+/// Events taken at once.
 const PAGE: usize = 2_048;
-/// Events folded before others get a turn.
+/// Events read from the log that are folded before others get a turn.
 const YIELD_EVERY: u64 = 64;
 /// Rows in one statement.
 const CHUNK: usize = 512;
+/// Ended versions in one row.
+const ENDED_CHUNK: usize = 1_024;
+/// Bytes of an ended version in its row.
+const ENDED_BYTES: usize = 8 + 16 + 4;
+/// The checkpoint of the audit index and the ended versions.
+pub(super) const FOLDED: &str = "views";
+/// The checkpoint of the rows that are written at once, and so ahead of the other.
+pub(super) const ROWS: &str = "rows";
 
-/// The rows of one page.
+/// What a page of the feed brings.
 #[derive(Default)]
-struct Rows {
-    audit: Vec<(i64, Vec<u8>, i64)>,
+struct Folded {
+    keys: Vec<[i64; DIMENSIONS]>,
     issued: Vec<(i64, CredentialId, WorkspaceId, &'static str, Option<CredentialId>)>,
     revoked: Vec<(CredentialId, i64)>,
-    ended: Vec<(WorkspaceId, i64, CredentialId, u32)>,
-    /// Positions of the events whose digests were destroyed.
-    shredded: Vec<Position>,
+    ended: Vec<Ended>,
+    /// Positions of the events whose digests were destroyed, by workspace.
+    shredded: Vec<(WorkspaceId, Position)>,
 }
 
-impl Rows {
-    fn add(&mut self, recorded: &Recorded) {
-        let record = &recorded.record;
-        let position = recorded.position.0 as i64;
-        for facet in audit::facets(record) {
-            self.audit.push((facet.dimension(), facet.key(), position));
-        }
-        match &record.event {
-            Event::Credential(event) => self.add_credential(record, event, position),
+impl Folded {
+    fn add(&mut self, fact: &Fact<'_>) {
+        self.keys.push(audit::keys(fact));
+        match fact.event {
+            Event::Credential(event) => self.add_credential(fact, event),
             Event::Observation(ObservationEvent::SealedPartsShredded(e)) => {
                 let digests = e.parts.iter().filter(|p| p.part == SealedPart::Digest);
-                self.shredded.extend(digests.map(|p| p.position));
+                self.shredded.extend(digests.map(|p| (fact.context.workspace, p.position)));
             }
             _ => {}
         }
     }
 
-    fn add_credential(&mut self, record: &Record, event: &CredentialEvent, position: i64) {
-        let (workspace, id) = (record.context.workspace, CredentialId(record.stream.id));
-        let mut end = |version: u32, at: Timestamp| self.ended.push((workspace, at.seconds(), id, version));
+    fn add_credential(&mut self, fact: &Fact<'_>, event: &CredentialEvent) {
+        let (workspace, credential) = (fact.context.workspace, CredentialId(fact.stream.id));
+        let position = fact.position.0 as i64;
+        let mut end = |version: u32, at: Timestamp| {
+            self.ended.push(Ended { workspace, ended: at.seconds(), credential, version });
+        };
         let at_once = |replaced: &Option<Replaced>| {
             replaced.as_ref().filter(|r| r.expires_at.is_none()).map(|r| r.version)
         };
         match event {
             CredentialEvent::CredentialIssued(e) => {
-                self.issued.push((position, id, workspace, e.kind.name(), e.parent));
+                self.issued.push((position, credential, workspace, e.kind.name(), e.parent));
             }
             CredentialEvent::SecretRotated(e) => {
                 if let Some(version) = at_once(&e.replaced) {
@@ -75,7 +90,7 @@ impl Rows {
                 for version in &e.versions {
                     end(*version, e.at);
                 }
-                self.revoked.push((id, position));
+                self.revoked.push((credential, position));
             }
             CredentialEvent::RotationPrepared(_)
             | CredentialEvent::CredentialDescribed(_)
@@ -88,74 +103,147 @@ impl Views {
     /// Folds what is recorded and not folded yet. `progress` is told the next position after each page.
     pub async fn catch_up(&self, mut progress: impl FnMut(Position)) -> Result<(), LogError> {
         loop {
-            // Held from reading to writing: two who fold at once, or one who clears, would fold events twice or
-            // leave a gap.
-            let mut writer = self.writer.lock().await;
+            let _folding = self.folding.lock().await;
             let from = self.projected();
-            let mut rows = Rows::default();
-            let mut next = from;
-            while next.0 - from.0 < BATCH {
-                let page = self.log.read(next, PAGE).await?;
-                let last = page.leaves.len() < PAGE;
-                for recorded in decode(page) {
-                    let recorded = recorded?;
-                    next = Position(recorded.position.0 + 1);
-                    rows.add(&recorded);
-                    // A page takes milliseconds, and requests are answered on the same threads.
-                    if next.0.is_multiple_of(YIELD_EVERY) {
-                        tokio::task::yield_now().await;
-                    }
-                }
-                if last {
-                    break;
-                }
-            }
-            if next == from {
+            let mut folded = self.fold(from).await?;
+            if folded.keys.is_empty() {
                 return Ok(());
             }
-            rows.audit.sort_unstable();
-            let shredded = self.versions_at(&rows.shredded).await?;
-            write(&mut writer, rows, &shredded, next).await.map_err(LogError::unavailable)?;
+            let next = Position(from.0 + folded.keys.len() as u64);
+            self.write_rows(&mut folded, next).await?;
+            let full = {
+                let mut tail = self.tail.write();
+                for keys in folded.keys {
+                    tail.push(keys);
+                }
+                tail.ended.extend(folded.ended);
+                tail.len() >= RUN_EVENTS
+            };
+            if full {
+                self.write_tail().await?;
+            }
             self.projected.send_replace(next);
             progress(next);
         }
     }
 
-    /// Which versions the events at these positions brought.
-    async fn versions_at(&self, positions: &[Position]) -> Result<Vec<(CredentialId, u32)>, LogError> {
-        let mut versions = Vec::new();
-        for stored in self.log.read_at(positions).await? {
+    /// Folds the next events: those that the committer has kept, or else a page of the log.
+    async fn fold(&self, from: Position) -> Result<Folded, LogError> {
+        let mut folded = Folded::default();
+        for kept in self.tip.take_recent(from, PAGE) {
+            folded.add(&kept.fact());
+        }
+        if folded.keys.is_empty() {
+            for recorded in decode(self.log.read(from, PAGE).await?) {
+                let recorded = recorded?;
+                folded.add(&recorded.fact());
+                // A page takes milliseconds, and requests are answered on the same threads.
+                if recorded.position.0.is_multiple_of(YIELD_EVERY) {
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+        Ok(folded)
+    }
+
+    /// Writes what is in memory only, so that the next start need not fold it again.
+    pub async fn flush(&self) -> Result<(), LogError> {
+        let _folding = self.folding.lock().await;
+        self.write_tail().await
+    }
+
+    /// Makes a run of the tail. To be called by whoever folds.
+    async fn write_tail(&self) -> Result<(), LogError> {
+        let (entries, ended, base, events) = {
+            let tail = self.tail.read();
+            (tail.entries(), tail.ended.clone(), tail.base(), tail.len())
+        };
+        if events == 0 {
+            return Ok(());
+        }
+        let ended_count = ended.len();
+        let packed = tokio::task::spawn_blocking(move || (pack(entries), pack_ended(ended))).await;
+        let (pages, ended) = packed.map_err(LogError::unavailable)?;
+        let run = self.next_run.fetch_add(1, Ordering::Relaxed);
+        let next = base + events as u64;
+        let write = async {
+            let mut writer = self.writer.lock().await;
+            // Rolled back by the next one to begin, if it fails.
+            begin(&mut writer).await?;
+            write_pages(&mut writer, run, 0, pages).await?;
+            sqlx::query("INSERT INTO runs (first, next, run, level) VALUES (?, ?, ?, 0)")
+                .bind(base as i64)
+                .bind(next as i64)
+                .bind(run)
+                .execute(&mut *writer)
+                .await?;
+            write_ended(&mut writer, ended).await?;
+            set_position(&mut writer, FOLDED, next).await?;
+            writer.execute("COMMIT").await?;
+            Ok(())
+        };
+        write.await.map_err(|error: sqlx::Error| LogError::unavailable(error))?;
+        self.tail.write().forget(events, ended_count);
+        self.written.notify_one();
+        Ok(())
+    }
+
+    /// Writes what goes into the file at once: which credentials there are, and what was destroyed.
+    async fn write_rows(&self, folded: &mut Folded, next: Position) -> Result<(), LogError> {
+        if folded.issued.is_empty() && folded.revoked.is_empty() && folded.shredded.is_empty() {
+            return Ok(());
+        }
+        let shredded = self.versions_at(&folded.shredded).await?;
+        let write = async {
+            let mut writer = self.writer.lock().await;
+            begin(&mut writer).await?;
+            write_credentials(&mut writer, &*folded).await?;
+            for (workspace, versions) in &shredded {
+                forget_ended(&mut writer, *workspace, versions).await?;
+            }
+            set_position(&mut writer, ROWS, next.0).await?;
+            writer.execute("COMMIT").await?;
+            Ok(())
+        };
+        write.await.map_err(|error: sqlx::Error| LogError::unavailable(error))?;
+        if !shredded.is_empty() {
+            let gone = |e: &Ended| {
+                shredded.get(&e.workspace).is_some_and(|all| all.contains(&(e.credential, e.version)))
+            };
+            self.tail.write().ended.retain(|e| !gone(e));
+            folded.ended.retain(|e| !gone(e));
+        }
+        Ok(())
+    }
+
+    /// Which versions the events at these positions brought, by workspace.
+    async fn versions_at(&self, positions: &[(WorkspaceId, Position)]) -> Result<Versions, LogError> {
+        let workspaces: HashMap<Position, WorkspaceId> = positions.iter().map(|(w, p)| (*p, *w)).collect();
+        let positions: Vec<Position> = workspaces.keys().copied().collect();
+        let mut versions = Versions::new();
+        for stored in self.log.read_at(&positions).await? {
             let record = Record::decode(&stored.leaf)
                 .map_err(|source| LogError::BadLeaf { position: stored.position, source })?;
             if let Event::Credential(event) = &record.event
                 && let Some(secret) = event.secret()
+                && let Some(workspace) = workspaces.get(&stored.position)
             {
-                versions.push((CredentialId(record.stream.id), secret.version));
+                let version = (CredentialId(record.stream.id), secret.version);
+                versions.entry(*workspace).or_default().insert(version);
             }
         }
         Ok(versions)
     }
 }
 
-async fn write(
-    writer: &mut SqliteConnection,
-    rows: Rows,
-    shredded: &[(CredentialId, u32)],
-    next: Position,
-) -> Result<(), sqlx::Error> {
-    // Rolled back by the next one to begin, if it fails.
-    begin(writer).await?;
-    insert(writer, "INSERT INTO audit VALUES", 3, rows.audit, |row, arguments| {
-        arguments.add(row.0)?;
-        arguments.add(row.1)?;
-        arguments.add(row.2)
-    })
-    .await?;
+type Versions = HashMap<WorkspaceId, HashSet<(CredentialId, u32)>>;
+
+async fn write_credentials(writer: &mut SqliteConnection, folded: &Folded) -> Result<(), sqlx::Error> {
     insert(
         writer,
-        "INSERT INTO credentials (position, id, workspace, kind, parent, revoked) VALUES",
+        "INSERT OR REPLACE INTO credentials (position, id, workspace, kind, parent, revoked) VALUES",
         6,
-        rows.issued,
+        folded.issued.clone(),
         |(position, id, workspace, kind, parent), arguments| {
             arguments.add(position)?;
             arguments.add(id.0.as_bytes().to_vec())?;
@@ -166,46 +254,136 @@ async fn write(
         },
     )
     .await?;
-    for (id, position) in &rows.revoked {
+    for (id, position) in &folded.revoked {
         sqlx::query("UPDATE credentials SET revoked = ? WHERE id = ?")
             .bind(position)
             .bind(id.0.as_bytes().as_slice())
             .execute(&mut *writer)
             .await?;
     }
-    insert(
-        writer,
-        "INSERT OR IGNORE INTO ended_versions VALUES",
-        4,
-        rows.ended,
-        |(workspace, ended, credential, version), arguments| {
-            arguments.add(workspace.0.as_bytes().to_vec())?;
-            arguments.add(ended)?;
-            arguments.add(credential.0.as_bytes().to_vec())?;
-            arguments.add(version)
-        },
-    )
-    .await?;
-    for (credential, version) in shredded {
-        sqlx::query("DELETE FROM ended_versions WHERE credential = ? AND version = ?")
-            .bind(credential.0.as_bytes().as_slice())
-            .bind(version)
-            .execute(&mut *writer)
-            .await?;
+    Ok(())
+}
+
+/// Takes back what went ahead of the index before rota was stopped: it is folded again, from a ledger that may be
+/// another one by now.
+pub(super) async fn take_back(writer: &mut SqliteConnection, folded: Position) -> Result<(), sqlx::Error> {
+    begin(writer).await?;
+    for sql in [
+        "DELETE FROM credentials WHERE position >= ?",
+        "UPDATE credentials SET revoked = -1 WHERE revoked >= ?",
+    ] {
+        sqlx::query(sql).bind(folded.0 as i64).execute(&mut *writer).await?;
     }
-    sqlx::query(
-        "INSERT INTO checkpoint VALUES ('views', ?) \
-         ON CONFLICT (name) DO UPDATE SET position = excluded.position",
-    )
-    .bind(next.0 as i64)
-    .execute(&mut *writer)
-    .await?;
+    set_position(writer, ROWS, folded.0).await?;
     writer.execute("COMMIT").await?;
     Ok(())
 }
 
+/// A row of ended versions: workspace, when the first of them ended, and all of them.
+type EndedRow = (WorkspaceId, i64, Vec<u8>);
+
+fn pack_ended(mut ended: Vec<Ended>) -> Vec<EndedRow> {
+    ended.sort_unstable();
+    let by_workspace = ended.chunk_by(|a, b| a.workspace == b.workspace);
+    by_workspace.flat_map(|all| all.chunks(ENDED_CHUNK)).filter_map(ended_row).collect()
+}
+
+fn ended_row(chunk: &[Ended]) -> Option<EndedRow> {
+    let first = chunk.first()?;
+    let mut entries = Vec::with_capacity(chunk.len() * ENDED_BYTES);
+    for Ended { ended, credential, version, .. } in chunk {
+        entries.extend_from_slice(&ended.to_le_bytes());
+        entries.extend_from_slice(credential.0.as_bytes());
+        entries.extend_from_slice(&version.to_le_bytes());
+    }
+    Some((first.workspace, first.ended, entries))
+}
+
+/// The ended versions of a row, oldest first.
+pub(super) fn unpack_ended(workspace: WorkspaceId, entries: &[u8]) -> impl Iterator<Item = Ended> {
+    entries.chunks_exact(ENDED_BYTES).filter_map(move |entry| {
+        let (ended, rest) = entry.split_first_chunk::<8>()?;
+        let (credential, rest) = rest.split_first_chunk::<16>()?;
+        Some(Ended {
+            workspace,
+            ended: i64::from_le_bytes(*ended),
+            credential: CredentialId(Uuid::from_bytes(*credential)),
+            version: u32::from_le_bytes(rest.try_into().ok()?),
+        })
+    })
+}
+
+async fn write_ended(writer: &mut SqliteConnection, rows: Vec<EndedRow>) -> Result<(), sqlx::Error> {
+    const INSERT: &str = "INSERT INTO ended_versions (workspace, oldest, entries) VALUES";
+    insert(writer, INSERT, 3, rows, |(workspace, oldest, entries), arguments| {
+        arguments.add(workspace.0.as_bytes().to_vec())?;
+        arguments.add(oldest)?;
+        arguments.add(entries)
+    })
+    .await
+}
+
+/// Takes versions out of the rows of their workspace. They are among the oldest, and so in the first ones.
+async fn forget_ended(
+    writer: &mut SqliteConnection,
+    workspace: WorkspaceId,
+    versions: &HashSet<(CredentialId, u32)>,
+) -> Result<(), sqlx::Error> {
+    let (mut left, mut after) = (versions.len(), (i64::MIN, i64::MIN));
+    while left > 0 {
+        let row: Option<(i64, i64, Vec<u8>)> = sqlx::query_as(
+            "SELECT id, oldest, entries FROM ended_versions WHERE workspace = ? AND (oldest, id) > (?, ?) \
+             ORDER BY oldest, id LIMIT 1",
+        )
+        .bind(workspace.0.as_bytes().as_slice())
+        .bind(after.0)
+        .bind(after.1)
+        .fetch_optional(&mut *writer)
+        .await?;
+        let Some((id, oldest, entries)) = row else { break };
+        after = (oldest, id);
+        let all: Vec<Ended> = unpack_ended(workspace, &entries).collect();
+        let kept: Vec<Ended> =
+            all.iter().filter(|e| !versions.contains(&(e.credential, e.version))).copied().collect();
+        if kept.len() == all.len() {
+            continue;
+        }
+        left = left.saturating_sub(all.len() - kept.len());
+        let query = match ended_row(&kept) {
+            // It stays in its place, so that the walk goes on from there.
+            Some((_, _, entries)) => {
+                sqlx::query("UPDATE ended_versions SET entries = ? WHERE id = ?").bind(entries).bind(id)
+            }
+            None => sqlx::query("DELETE FROM ended_versions WHERE id = ?").bind(id),
+        };
+        query.execute(&mut *writer).await?;
+    }
+    Ok(())
+}
+
+/// How far a checkpoint has got.
+pub(super) async fn position(writer: &mut SqliteConnection, name: &str) -> Result<Position, LogError> {
+    let position: Option<i64> = sqlx::query_scalar("SELECT position FROM checkpoint WHERE name = ?")
+        .bind(name)
+        .fetch_optional(writer)
+        .await
+        .map_err(LogError::unavailable)?;
+    Ok(Position(position.unwrap_or(0) as u64))
+}
+
+async fn set_position(writer: &mut SqliteConnection, name: &str, next: u64) -> Result<(), sqlx::Error> {
+    sqlx::query(
+        "INSERT INTO checkpoint VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position",
+    )
+    .bind(name)
+    .bind(next as i64)
+    .execute(writer)
+    .await
+    .map(drop)
+}
+
 /// Inserts rows, many to a statement.
-async fn insert<T: Send>(
+pub(super) async fn insert<T: Send>(
     connection: &mut SqliteConnection,
     head: &str,
     columns: usize,

@@ -1,5 +1,6 @@
 //! What can be asked of the views.
 
+use futures_util::TryStreamExt;
 use rota_aggregates::credential::Kind;
 use rota_aggregates::record::Record;
 use rota_aggregates::{CredentialId, Position, Timestamp, WorkspaceId};
@@ -8,7 +9,14 @@ use sqlx::{QueryBuilder, Row, Sqlite};
 use uuid::Uuid;
 
 use super::Views;
+use super::project::unpack_ended;
+use super::run::Entries;
+use super::search::Search;
+use super::tail::Ended;
 use crate::log::{LogError, StoredEvent};
+
+/// Events read at once.
+const READ_MAX: usize = 1_000;
 
 /// A question to the audit trail. Everything that is named must hold.
 #[derive(Clone, Debug, Default)]
@@ -70,52 +78,32 @@ impl Views {
         if first >= end {
             return Ok(Vec::new());
         }
-        let positions = if query.facets.is_empty() {
+        if query.facets.is_empty() {
             let last = self.log.next().await?.min(end);
-            (first.0..last.0).take(query.limit).map(Position).collect()
-        } else {
-            self.positions(query, first, end).await?
-        };
-        let mut found = Vec::with_capacity(positions.len());
-        for stored in self.log.read_at(&positions).await? {
-            let record = Record::decode(&stored.leaf)
-                .map_err(|source| LogError::BadLeaf { position: stored.position, source })?;
-            // The index only points; what the event says decides.
-            if query.facets.iter().all(|facet| facet.matches(&record)) {
-                found.push((record, stored));
+            let positions: Vec<_> = (first.0..last.0).take(query.limit).map(Position).collect();
+            return self.log.read_at(&positions).await?.into_iter().map(decode).collect();
+        }
+        let mut search = Search::new(self, &query.facets, first, end).await?;
+        let mut found = Vec::new();
+        while found.len() < query.limit {
+            let positions = search.more().await?;
+            if positions.is_empty() {
+                break;
+            }
+            for portion in positions.chunks(query.limit.clamp(1, READ_MAX)) {
+                for stored in self.log.read_at(portion).await? {
+                    let (record, stored) = decode(stored)?;
+                    // The index only points; what the event says decides.
+                    if found.len() < query.limit && query.facets.iter().all(|facet| facet.matches(&record)) {
+                        found.push((record, stored));
+                    }
+                }
+                if found.len() == query.limit {
+                    break;
+                }
             }
         }
         Ok(found)
-    }
-
-    async fn positions(
-        &self,
-        query: &AuditQuery,
-        first: Position,
-        end: Position,
-    ) -> Result<Vec<Position>, LogError> {
-        let mut facets = query.facets.clone();
-        // Drive from the rarest: what belongs to one request or credential, before what a whole workspace has.
-        facets.sort_by_key(|facet| match facet {
-            Facet::Request(_) => 0,
-            Facet::Credential(_) => 1,
-            Facet::Actor(_) => 2,
-            Facet::Type(_) => 3,
-            Facet::Workspace(_) => 4,
-        });
-        let Some((driver, others)) = facets.split_first() else { return Ok(Vec::new()) };
-        let mut sql = QueryBuilder::<Sqlite>::new("SELECT position FROM audit a WHERE dimension = ");
-        sql.push_bind(driver.dimension()).push(" AND key = ").push_bind(driver.key());
-        sql.push(" AND position >= ").push_bind(first.0 as i64);
-        sql.push(" AND position < ").push_bind(end.0 as i64);
-        for facet in others {
-            sql.push(" AND EXISTS (SELECT 1 FROM audit b WHERE b.dimension = ").push_bind(facet.dimension());
-            sql.push(" AND b.key = ").push_bind(facet.key()).push(" AND b.position = a.position)");
-        }
-        sql.push(" ORDER BY position LIMIT ").push_bind(query.limit as i64);
-        let rows = sql.build().fetch_all(&self.readers).await.map_err(LogError::unavailable)?;
-        let positions = rows.iter().map(|row| Ok(Position(row.try_get::<i64, _>(0)? as u64)));
-        positions.collect::<Result<_, sqlx::Error>>().map_err(LogError::unavailable)
     }
 
     /// The position of the first event at or after an instant. The ledger's time never goes back, so it can be
@@ -179,46 +167,82 @@ impl Views {
         Ok(rows.iter().filter_map(|id| Uuid::from_slice(id).ok()).map(CredentialId).collect())
     }
 
-    /// Ended versions of a workspace whose digests are kept and that ended before an instant, oldest first.
+    /// Ended versions of a workspace whose digests are kept and that ended before an instant.
     pub async fn ended_before(
         &self,
         workspace: WorkspaceId,
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<(CredentialId, u32)>, LogError> {
-        let rows = sqlx::query(
-            "SELECT credential, version FROM ended_versions WHERE workspace = ? AND ended < ? \
-             ORDER BY ended LIMIT ?",
+        // First the tail: what goes from there into the file meanwhile is found there.
+        let newest: Vec<Ended> = {
+            let tail = self.tail.read();
+            let ended = tail.ended.iter().filter(|e| e.workspace == workspace);
+            ended.filter(|e| e.ended < before.seconds()).take(limit).copied().collect()
+        };
+        let mut found = Vec::new();
+        let mut rows = sqlx::query_scalar::<_, Vec<u8>>(
+            "SELECT entries FROM ended_versions WHERE workspace = ? AND oldest < ? ORDER BY oldest",
         )
         .bind(workspace.0.as_bytes().as_slice())
         .bind(before.seconds())
-        .bind(limit as i64)
+        .fetch(&self.readers);
+        while found.len() < limit
+            && let Some(entries) = rows.try_next().await.map_err(LogError::unavailable)?
+        {
+            let ended = unpack_ended(workspace, &entries).take_while(|e| e.ended < before.seconds());
+            found.extend(ended);
+        }
+        found.extend(newest);
+        found.sort_unstable();
+        found.dedup();
+        Ok(found.into_iter().take(limit).map(|e| (e.credential, e.version)).collect())
+    }
+
+    /// Everything that every view holds as text, in a fixed order: what two foldings of one ledger must agree on.
+    pub async fn dump(&self) -> Result<Vec<String>, LogError> {
+        let _folding = self.folding.lock().await;
+        let mut lines = vec![format!("checkpoint {}", self.projected())];
+        let (mut entries, mut ended) = {
+            let tail = self.tail.read();
+            (tail.entries(), tail.ended.clone())
+        };
+        let pages: Vec<Vec<u8>> =
+            sqlx::query_scalar("SELECT data FROM pages WHERE run IN (SELECT run FROM runs)")
+                .fetch_all(&self.readers)
+                .await
+                .map_err(LogError::unavailable)?;
+        entries.extend(pages.iter().flat_map(|data| Entries::of(data)));
+        entries.sort_unstable();
+        entries.dedup();
+        lines.extend(entries.iter().map(|(key, position)| format!("audit {key:016x} {position}")));
+        let credentials: Vec<String> = sqlx::query_scalar(
+            "SELECT 'credential ' || position || ' ' || hex(id) || ' ' || hex(workspace) || ' ' || kind || ' ' \
+             || coalesce(hex(parent), '-') || ' ' || revoked FROM credentials ORDER BY position",
+        )
         .fetch_all(&self.readers)
         .await
         .map_err(LogError::unavailable)?;
-        let versions = rows.iter().filter_map(|row| {
-            let id = Uuid::from_slice(row.try_get::<&[u8], _>(0).ok()?).ok()?;
-            Some((CredentialId(id), row.try_get(1).ok()?))
-        });
-        Ok(versions.collect())
-    }
-
-    /// Every row of every view as text, in a fixed order: what two foldings of one ledger must agree on.
-    pub async fn dump(&self) -> Result<Vec<String>, LogError> {
-        let mut lines = Vec::new();
-        for sql in [
-            "SELECT 'checkpoint ' || name || ' ' || position FROM checkpoint ORDER BY name",
-            "SELECT 'audit ' || dimension || ' ' || hex(key) || ' ' || position FROM audit \
-             ORDER BY dimension, key, position",
-            "SELECT 'credential ' || position || ' ' || hex(id) || ' ' || hex(workspace) || ' ' || kind || ' ' \
-             || coalesce(hex(parent), '-') || ' ' || revoked FROM credentials ORDER BY position",
-            "SELECT 'ended ' || hex(workspace) || ' ' || ended || ' ' || hex(credential) || ' ' || version \
-             FROM ended_versions ORDER BY workspace, ended, credential, version",
-        ] {
-            let rows: Vec<String> =
-                sqlx::query_scalar(sql).fetch_all(&self.readers).await.map_err(LogError::unavailable)?;
-            lines.extend(rows);
+        lines.extend(credentials);
+        let rows: Vec<(Vec<u8>, Vec<u8>)> = sqlx::query_as("SELECT workspace, entries FROM ended_versions")
+            .fetch_all(&self.readers)
+            .await
+            .map_err(LogError::unavailable)?;
+        for (workspace, entries) in rows {
+            let workspace = WorkspaceId(Uuid::from_slice(&workspace).map_err(LogError::unavailable)?);
+            ended.extend(unpack_ended(workspace, &entries));
         }
+        ended.sort_unstable();
+        lines.extend(ended.iter().map(|e| {
+            let Ended { workspace, ended, credential, version } = e;
+            format!("ended {workspace} {ended} {credential} {version}")
+        }));
         Ok(lines)
     }
+}
+
+fn decode(stored: StoredEvent) -> Result<(Record, StoredEvent), LogError> {
+    let record = Record::decode(&stored.leaf)
+        .map_err(|source| LogError::BadLeaf { position: stored.position, source })?;
+    Ok((record, stored))
 }

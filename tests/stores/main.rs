@@ -1,6 +1,7 @@
 //! The stores, and what stands on them: the conformance suite on each store, the committer over a store that
 //! fails at every write, what is particular to SQLite, and the views and snapshots that follow from the log.
 
+mod audit_index;
 mod committer;
 mod conformance;
 mod disposable;

@@ -25,7 +25,10 @@ use crate::app::idempotency::Idempotency;
 use crate::app::{Answer, Caller, Failure};
 
 pub(super) fn routes(config: &mut web::ServiceConfig) {
+    // A path is held against one after the other: first what is asked most.
     config
+        .route("/v1/verify", web::post().to(verify::verify))
+        .route("/v1/credentials/{id}/rotate", web::post().to(rotations::rotate))
         .route("/v1/workspaces", web::post().to(workspaces::open))
         .route("/v1/workspaces", web::get().to(workspaces::list))
         .route("/v1/workspaces/{id}", web::get().to(workspaces::get))
@@ -37,7 +40,6 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/credentials", web::get().to(credentials::list))
         .route("/v1/credentials/{id}", web::get().to(credentials::get))
         .route("/v1/credentials/{id}/history", web::get().to(credentials::history))
-        .route("/v1/credentials/{id}/rotate", web::post().to(rotations::rotate))
         .route("/v1/credentials/{id}/rotations", web::post().to(rotations::prepare))
         .route("/v1/credentials/{id}/rotations/commit", web::post().to(rotations::commit))
         .route("/v1/credentials/{id}/rotations/cancel", web::post().to(rotations::cancel))
@@ -46,7 +48,6 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/credentials/{id}/versions/{version}/revoke", web::post().to(rotations::revoke_version))
         .route("/v1/credentials/{id}/erase-details", web::post().to(erase::of_credential))
         .route("/v1/events/{position}/erase-details", web::post().to(erase::of_event))
-        .route("/v1/verify", web::post().to(verify::verify))
         .route("/v1/webhooks", web::post().to(webhooks::register))
         .route("/v1/webhooks", web::get().to(webhooks::list))
         .route("/v1/webhooks/{id}", web::get().to(webhooks::get))

@@ -6,8 +6,10 @@ use crate::log::migrate::Migrations;
 pub const LEDGER: Migrations = &[(1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
 
 /// The views' migrations.
-pub const VIEWS: Migrations =
-    &[(1, "views", include_str!("../../../migrations/sqlite/views/0001_views.sql"))];
+pub const VIEWS: Migrations = &[
+    (1, "views", include_str!("../../../migrations/sqlite/views/0001_views.sql")),
+    (2, "runs", include_str!("../../../migrations/sqlite/views/0002_runs.sql")),
+];
 
 /// The migrations of the notices.
 pub const NOTICES: Migrations =
