@@ -80,30 +80,58 @@ def seed(server, count):
     """Issues credentials through the API, from many connections. Their ids, public ids and secrets."""
     connection = server.connect()
     workspace = made(call(connection, "POST", "/v1/workspaces", OPERATOR_KEY, {"name": "load"}))["id"]
+    keys = issue_keys(connection, workspace)
+
+    def issue(connection, number):
+        body = {"kind": "client", "name": f"app {number}"}
+        answer = made(call(connection, "POST", "/v1/credentials", keys["admin"], body))
+        secrets = answer["secrets"]
+        return answer["credential"]["id"], secrets["clientId"], secrets["clientSecret"]
+
+    return keys, in_parallel(server, count, issue)
+
+
+def issue_keys(connection, workspace):
+    """A workspace key for each role that is needed."""
     keys = {}
     for role in ("admin", "verifier"):
         body = {"name": role, "roles": [role], "mode": "prod"}
         keys[role] = made(call(connection, "POST", f"/v1/workspaces/{workspace}/keys", OPERATOR_KEY, body))["key"]
-    credentials, lock = [], threading.Lock()
+    return keys
 
-    def work(share):
-        own, connection = [], server.connect()
-        for number in range(share):
-            body = {"kind": "client", "name": f"app {number}"}
-            answer = made(call(connection, "POST", "/v1/credentials", keys["admin"], body))
-            secrets = answer["secrets"]
-            own.append((answer["credential"]["id"], secrets["clientId"], secrets["clientSecret"]))
+
+def in_parallel(server, count, work):
+    """What `work` gives for each number below `count`, from many connections."""
+    done, lock = [], threading.Lock()
+
+    def share(first):
+        connection = server.connect()
+        own = [work(connection, number) for number in range(first, count, SEEDERS)]
         with lock:
-            credentials.extend(own)
+            done.extend(own)
 
-    workers = [threading.Thread(target=work, args=(-(-count // SEEDERS),)) for _ in range(SEEDERS)]
+    workers = [threading.Thread(target=share, args=(first,)) for first in range(SEEDERS)]
     for worker in workers:
         worker.start()
     for worker in workers:
         worker.join()
-    if len(credentials) < count:
-        sys.exit("load: not every credential was issued")
-    return keys, credentials
+    if len(done) < count:
+        sys.exit("load: not every credential is there")
+    return done
+
+
+def learn(server, ids):
+    """Rotates credentials of a ledger that was there before, from many connections, to learn their secrets."""
+    connection = server.connect()
+    workspace = made(call(connection, "GET", "/v1/workspaces", OPERATOR_KEY))["items"][0]["id"]
+    keys = issue_keys(connection, workspace)
+
+    def rotate(connection, number):
+        answer = made(call(connection, "POST", f"/v1/credentials/{ids[number]}/rotate", OPERATOR_KEY, {}))
+        secrets = answer["secrets"]
+        return ids[number], secrets["clientId"], secrets["clientSecret"]
+
+    return keys, in_parallel(server, len(ids), rotate)
 
 
 def check_valid(server, key, credentials):
@@ -113,6 +141,18 @@ def check_valid(server, key, credentials):
         body = {"publicId": public_id, "secret": secret}
         if not made(call(connection, "POST", "/v1/verify", key, body))["active"]:
             sys.exit("load: a right secret was refused")
+
+
+def flush_millis(folder, count=3_000):
+    """Times of appending 4 KiB and flushing them, sorted, in milliseconds: the floor of whoever waits for a flush."""
+    times = []
+    with open(Path(folder) / "flushed", "wb", buffering=0) as file:
+        for _ in range(count):
+            file.write(b"x" * 4_096)
+            start = time.perf_counter()
+            os.fdatasync(file.fileno())
+            times.append((time.perf_counter() - start) * 1e3)
+    return sorted(times)
 
 
 class Load:
@@ -150,6 +190,33 @@ class Load:
         return [own["rate"] / theirs["rate"] for own, theirs in zip(self.runs, other.runs)]
 
 
+class Watch(threading.Thread):
+    """Looks at the server's memory each second."""
+
+    def __init__(self, server):
+        super().__init__()
+        self.server, self.samples, self.over = server, [], threading.Event()
+
+    def run(self):
+        while not self.over.wait(1):
+            self.samples.append(self.server.resident_mib())
+
+
+def soak(server, load, seconds):
+    """One long run: nothing may fail, nobody may wait long, and memory may not grow."""
+    watch = Watch(server)
+    watch.start()
+    load.run(server, seconds)
+    watch.over.set()
+    watch.join()
+    run, later = load.runs[-1], watch.samples[9:] or watch.samples
+    print(f"{load.name}, {load.connections} connections, {seconds} s: {run['rate']:.0f} req/s, "
+          f"p50 {run['p50']:.2f} ms, p99 {run['p99']:.2f} ms, longest {run['max']:.1f} ms, failed {run['failed']}, "
+          f"{1 / run['flushes']:.1f} commands a flush, CPU {run['cpu']:.1f} µs; RSS after 10 s {later[0]:.0f} MiB, "
+          f"then {min(later):.0f} to {max(later):.0f}, at the end {later[-1]:.0f}")
+    return run["failed"]
+
+
 def spread(values, digits):
     low, high, middle = min(values), max(values), statistics.median(values)
     return f"{middle:.{digits}f} ({low:.{digits}f}–{high:.{digits}f})"
@@ -180,6 +247,14 @@ def report(loads, bare):
     return sum(sum(load.of("failed")) for load in loads)
 
 
+def generate(folder, credentials, sample):
+    """Writes a ledger and gives the ids of some of its credentials, from all over it."""
+    command = ["cargo", "bench", "--quiet", "-p", "rota-benches", "--bench", "growth", "--", "--write",
+               f"{folder}/rota.db", str(credentials), str(sample)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return output.split()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
@@ -188,15 +263,18 @@ def main():
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=int)
     parser.add_argument("--rotate", choices=["hopae", "native"], default="hopae", help="the route that rotates")
+    parser.add_argument("--ledger", type=int, help="begin with a ledger of so many credentials")
+    parser.add_argument("--soak", type=int, metavar="SECONDS", help="only rotate, at 32 and 256 connections")
     options = parser.parse_args()
     rounds, seconds = options.rounds or (3 if options.quick else 5), options.seconds or (3 if options.quick else 10)
 
     with tempfile.TemporaryDirectory() as folder:
+        ids = generate(folder, options.ledger, 2 * options.credentials) if options.ledger else None
         server = Server(options.program, folder)
         try:
             started = time.monotonic()
-            keys, credentials = seed(server, 2 * options.credentials)
-            print(f"{len(credentials)} credentials issued in {time.monotonic() - started:.0f} s; "
+            keys, credentials = learn(server, ids) if ids else seed(server, 2 * options.credentials)
+            print(f"{len(credentials)} credentials {'rotated' if ids else 'issued'} in {time.monotonic() - started:.0f} s; "
                   f"{rounds} rounds of {seconds} s\n")
             rotated, verified = credentials[: len(credentials) // 2], credentials[len(credentials) // 2 :]
             paths = {"hopae": "/connect/v1/apps/{1}/rotate-client-secret", "native": "/v1/credentials/{0}/rotate"}
@@ -212,6 +290,15 @@ def main():
             verify = write("verify", [("POST", "/v1/verify", f"Bearer {keys['verifier']}",
                                        json.dumps({"publicId": public, "secret": secret}))
                                       for _, public, secret in verified])
+            flushes = flush_millis(folder)
+            print(f"fdatasync of 4 KiB: p50 {flushes[len(flushes) // 2]:.2f} ms, "
+                  f"p99 {flushes[len(flushes) * 99 // 100]:.2f} ms\n")
+            if options.soak:
+                name = f"rotate ({options.rotate})"
+                failed = sum(soak(server, Load(name, rotate, count, True), options.soak) for count in (32, 256))
+                if failed:
+                    sys.exit(f"load: {failed} answers were not 2xx")
+                return
             bare = {count: Load("GET /health/live", get, count) for count in (1, 32, 256)}
             loads = list(bare.values())
             loads += [Load(f"rotate ({options.rotate})", rotate, count, True) for count in (1, 32, 256)]

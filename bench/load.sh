@@ -2,6 +2,7 @@
 # Loads the release build of rota over HTTP and prints how it bears up. See README.md beside this file.
 #
 #   bench/load.sh [--quick] [--credentials N] [--rounds N] [--seconds N] [--rotate hopae|native]
+#                 [--ledger CREDENTIALS] [--soak SECONDS]
 set -eu
 cd "$(dirname "$0")/.."
 if ! command -v wrk >/dev/null; then

@@ -20,6 +20,8 @@ use rota_projections::live::Live;
 const SMALL: usize = 1_000;
 const LARGE: usize = 1_000_000;
 const BATCH: usize = 64;
+/// Writes a ledger and measures nothing.
+const WRITE: &str = "--write";
 /// Set in the process that measures memory: how many credentials it folds.
 const FOLD: &str = "ROTA_BENCH_FOLD";
 
@@ -220,11 +222,28 @@ fn memory() -> Outcome<Vec<String>> {
     Ok(row("memory a live credential at 10^6, bytes", format!("{bytes:.0}"), "≤ 128"))
 }
 
+/// Writes a ledger for `bench/load.py`, and prints the ids of so many of its credentials, from all over it.
+fn write(path: &Path, credentials: usize, sample: usize) -> Outcome {
+    let ids = tokio::runtime::Runtime::new()?.block_on(ledger::write(path, credentials, 0))?;
+    // The factor is prime: no id comes twice before all have come.
+    for number in 0..sample.min(ids.len()) {
+        println!("{}", ids[number * 15_485_863 % ids.len()]);
+    }
+    Ok(())
+}
+
 fn main() -> Outcome {
     if let Ok(credentials) = std::env::var(FOLD) {
         return fold(credentials.parse()?);
     }
-    let rounds = if std::env::args().any(|argument| argument == "--quick") { 3 } else { 7 };
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == WRITE) {
+        let [path, credentials, sample, ..] = &arguments[at + 1..] else {
+            return Err(format!("{WRITE} PATH CREDENTIALS SAMPLE").into());
+        };
+        return write(Path::new(path), credentials.parse()?, sample.parse()?);
+    }
+    let rounds = if arguments.iter().any(|argument| argument == "--quick") { 3 } else { 7 };
     let runtime = tokio::runtime::Runtime::new()?;
     let folder = tempfile::tempdir()?;
     let mut rows = vec![row("", "median (range)".to_owned(), "goal"), memory()?];

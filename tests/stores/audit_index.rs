@@ -33,6 +33,8 @@ fn caller(number: u128) -> Caller {
 }
 
 async fn open(path: &Path) -> Opened {
+    // What the program does first: rota's own requests need it.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let mut options = Options::new(StoreUrl::Sqlite(path.to_owned()), Arc::new(SystemClock));
     options.master_key_file = Some(path.with_file_name("master.key"));
     App::open(options, |_, _| ()).await.unwrap()
@@ -143,7 +145,7 @@ async fn every_question_gets_the_ledgers_answer() {
         }
     }
     // Runs are merged beside all this.
-    let views = path.with_extension("views.db");
+    let views = folder.path().join("rota.db.views");
     while !levels(&views).await.contains(&2) {
         tokio::task::yield_now().await;
     }
@@ -172,7 +174,7 @@ async fn what_was_not_written_is_folded_again() {
     opened.app.settled().await.unwrap();
     // As a crash leaves them: the ledger whole, the views as of the last run and the rows that went ahead.
     opened.app.log().backup(&half).await.unwrap();
-    for (from, to) in [("rota.views.db", "half.views.db"), ("rota.views.db-wal", "half.views.db-wal")] {
+    for (from, to) in [("rota.db.views", "half.db.views"), ("rota.db.views-wal", "half.db.views-wal")] {
         std::fs::copy(folder.path().join(from), folder.path().join(to)).unwrap();
     }
     let before = opened.app.views().dump().await.unwrap();
