@@ -9,7 +9,7 @@ use super::Failure;
 use crate::sealing::SealError;
 
 /// Enough for the ids, secrets and data keys of almost any command. Each byte more costs the system's generator.
-const BYTES: usize = 192;
+const BYTES: usize = 128;
 
 /// A supply of random bytes. Each is handed out once.
 pub struct Entropy {

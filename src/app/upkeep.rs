@@ -23,6 +23,8 @@ use crate::views::AuditQuery;
 const PORTION: usize = 256;
 /// After a failure the next attempt waits this long.
 const RETRY: Duration = Duration::from_millis(250);
+/// After events came, what is due because of them is looked for so much later.
+const PAUSE: Duration = Duration::from_millis(50);
 /// Use marks are written down at least this often.
 const MARKS_SECONDS: u64 = 60;
 /// Ended digests are looked for this often.
@@ -100,7 +102,13 @@ impl App {
             }
             tokio::select! {
                 () = self.clock.sleep_until(next) => {}
-                changed = head.changed() => if changed.is_err() { return },
+                changed = head.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    // One look for all that come at once: woken for each, it would take the time of their own work.
+                    tokio::time::sleep(PAUSE).await;
+                }
                 changed = duty.changed() => if changed.is_err() { return },
             }
         }

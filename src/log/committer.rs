@@ -32,7 +32,7 @@ use rota_aggregates::{CredentialId, Event, EventId, Position, Sequence, StreamId
 use rota_projections::live::{Live, UseMark};
 use rota_projections::replay_index::ReplayIndex;
 use rota_projections::{Fact, Recorded};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::follow::Follower;
 use super::{Append, Batch, EventLog, LogError, NewEvent, Row, Side};
@@ -44,6 +44,8 @@ pub const QUEUE_MAX: usize = 4_096;
 pub const BATCH_EVENTS_MAX: usize = 256;
 /// Bytes in one commit, unless one command alone has more.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
+/// So many events are worth the projector's while before its time.
+const GATHERED: usize = 4_096;
 /// Events that wait for the projector. Beyond it the projector reads them from the log.
 const RECENT_MAX: usize = 16_384;
 /// Use marks that go along with one commit.
@@ -116,6 +118,8 @@ pub struct SharedTip {
     pub tip: RwLock<Tip>,
     /// The last events without a gap, until the projector has taken them.
     recent: Mutex<VecDeque<Kept>>,
+    /// So many events wait for the projector that it should not let more gather.
+    gathered: Notify,
     /// Slots whose use is to be written down with some next commit.
     marks: Mutex<std::collections::HashSet<u32>>,
 }
@@ -146,6 +150,14 @@ impl SharedTip {
             recent.clear();
         }
         recent.extend(events);
+        if recent.len() >= GATHERED {
+            self.gathered.notify_one();
+        }
+    }
+
+    /// Waits until many events wait for the projector. Woken for each of them it would cost more than they do.
+    pub async fn gathered(&self) {
+        self.gathered.notified().await;
     }
 
     /// Notes that a use mark changed.

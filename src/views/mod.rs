@@ -39,15 +39,13 @@ use crate::log::{EventLog, LogError};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The projector lets events gather for so long, unless somebody waits for them.
 const GATHER: Duration = Duration::from_millis(200);
-/// Events for which it gathers no longer: they are taken from memory as long as few wait there.
-const GATHERED: u64 = 4_096;
 /// Pages of the file that the writer keeps in memory.
 const CACHE_PAGES: &str = "1024";
 /// Pages of WAL after which they go into the file.
 const CHECKPOINT_PAGES: &str = "1024";
 /// After a failure the next attempt waits so long.
 const RETRY: Duration = Duration::from_secs(1);
-/// Readers at most.
+/// Connections that read.
 const READERS: u32 = 4;
 
 /// The views on disk.
@@ -87,8 +85,12 @@ impl Views {
             .await
             .map_err(LogError::unavailable)?;
         migrate(&mut writer, VIEWS).await?;
+        // All at once and for good: the file of a store in memory has no name any more when they are needed.
         let readers = SqlitePoolOptions::new()
+            .min_connections(READERS)
             .max_connections(READERS)
+            .idle_timeout(None)
+            .max_lifetime(None)
             .connect_with(options.read_only(true))
             .await
             .map_err(LogError::unavailable)?;
@@ -187,7 +189,7 @@ impl Views {
             tokio::select! {
                 () = tokio::time::sleep(GATHER) => {}
                 () = self.wanted.notified() => {}
-                _ = head.wait_for(|next| next.0 >= projected.0 + GATHERED) => {}
+                () = self.tip.gathered() => {}
             }
         }
     }

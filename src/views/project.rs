@@ -64,7 +64,7 @@ impl Folded {
         let (workspace, credential) = (fact.context.workspace, CredentialId(fact.stream.id));
         let position = fact.position.0 as i64;
         let mut end = |version: u32, at: Timestamp| {
-            self.ended.push(Ended { workspace, ended: at.seconds(), credential, version });
+            self.ended.push(Ended { workspace, at: at.seconds(), credential, version });
         };
         let at_once = |replaced: &Option<Replaced>| {
             replaced.as_ref().filter(|r| r.expires_at.is_none()).map(|r| r.version)
@@ -171,7 +171,8 @@ impl Views {
             // Rolled back by the next one to begin, if it fails.
             begin(&mut writer).await?;
             write_pages(&mut writer, run, 0, pages).await?;
-            sqlx::query("INSERT INTO runs (first, next, run, level) VALUES (?, ?, ?, 0)")
+            // In the place of one whose commit was not heard of.
+            sqlx::query("INSERT OR REPLACE INTO runs (first, next, run, level) VALUES (?, ?, ?, 0)")
                 .bind(base as i64)
                 .bind(next as i64)
                 .bind(run)
@@ -291,22 +292,22 @@ fn pack_ended(mut ended: Vec<Ended>) -> Vec<EndedRow> {
 fn ended_row(chunk: &[Ended]) -> Option<EndedRow> {
     let first = chunk.first()?;
     let mut entries = Vec::with_capacity(chunk.len() * ENDED_BYTES);
-    for Ended { ended, credential, version, .. } in chunk {
-        entries.extend_from_slice(&ended.to_le_bytes());
+    for Ended { at, credential, version, .. } in chunk {
+        entries.extend_from_slice(&at.to_le_bytes());
         entries.extend_from_slice(credential.0.as_bytes());
         entries.extend_from_slice(&version.to_le_bytes());
     }
-    Some((first.workspace, first.ended, entries))
+    Some((first.workspace, first.at, entries))
 }
 
 /// The ended versions of a row, oldest first.
 pub(super) fn unpack_ended(workspace: WorkspaceId, entries: &[u8]) -> impl Iterator<Item = Ended> {
     entries.chunks_exact(ENDED_BYTES).filter_map(move |entry| {
-        let (ended, rest) = entry.split_first_chunk::<8>()?;
+        let (at, rest) = entry.split_first_chunk::<8>()?;
         let (credential, rest) = rest.split_first_chunk::<16>()?;
         Some(Ended {
             workspace,
-            ended: i64::from_le_bytes(*ended),
+            at: i64::from_le_bytes(*at),
             credential: CredentialId(Uuid::from_bytes(*credential)),
             version: u32::from_le_bytes(rest.try_into().ok()?),
         })

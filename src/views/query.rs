@@ -178,7 +178,7 @@ impl Views {
         let newest: Vec<Ended> = {
             let tail = self.tail.read();
             let ended = tail.ended.iter().filter(|e| e.workspace == workspace);
-            ended.filter(|e| e.ended < before.seconds()).take(limit).copied().collect()
+            ended.filter(|e| e.at < before.seconds()).take(limit).copied().collect()
         };
         let mut found = Vec::new();
         let mut rows = sqlx::query_scalar::<_, Vec<u8>>(
@@ -190,7 +190,7 @@ impl Views {
         while found.len() < limit
             && let Some(entries) = rows.try_next().await.map_err(LogError::unavailable)?
         {
-            let ended = unpack_ended(workspace, &entries).take_while(|e| e.ended < before.seconds());
+            let ended = unpack_ended(workspace, &entries).take_while(|e| e.at < before.seconds());
             found.extend(ended);
         }
         found.extend(newest);
@@ -234,8 +234,8 @@ impl Views {
         }
         ended.sort_unstable();
         lines.extend(ended.iter().map(|e| {
-            let Ended { workspace, ended, credential, version } = e;
-            format!("ended {workspace} {ended} {credential} {version}")
+            let Ended { workspace, at, credential, version } = e;
+            format!("ended {workspace} {at} {credential} {version}")
         }));
         Ok(lines)
     }

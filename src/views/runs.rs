@@ -93,10 +93,9 @@ impl Views {
             return Ok(false);
         };
         let run = self.next_run.fetch_add(1, Ordering::Relaxed);
-        let old: Vec<i64> = sources.iter().map(|source| source.run).collect();
+        let mut gone: Vec<i64> = sources.iter().map(|source| source.run).collect();
+        gone.push(run);
         let merged = self.merge_into(run, level + 1, sources).await;
-        // Dropped views have no such runs any more; what was made of them goes too.
-        let gone = if matches!(merged, Ok(true)) { old } else { vec![run] };
         for run in gone {
             self.delete_pages(run).await.map_err(LogError::unavailable)?;
         }
@@ -188,18 +187,21 @@ impl Views {
         Ok(())
     }
 
+    /// Deletes the pages of what is no run any more, or did not become one: in portions.
     async fn delete_pages(&self, run: i64) -> Result<(), sqlx::Error> {
-        let end = page_id(run + 1, 0);
         loop {
             let mut writer = self.writer.lock().await;
+            begin(&mut writer).await?;
             let deleted = sqlx::query(
-                "DELETE FROM pages WHERE id IN (SELECT id FROM pages WHERE id >= ? AND id < ? LIMIT ?)",
+                "DELETE FROM pages WHERE id IN (SELECT id FROM pages WHERE id >= ? AND id < ? \
+                 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.run = pages.run) LIMIT ?)",
             )
             .bind(page_id(run, 0))
-            .bind(end)
+            .bind(page_id(run + 1, 0))
             .bind(PORTION as i64)
             .execute(&mut *writer)
             .await?;
+            writer.execute("COMMIT").await?;
             if deleted.rows_affected() == 0 {
                 return Ok(());
             }

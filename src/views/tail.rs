@@ -11,7 +11,7 @@ pub struct Ended {
     /// Its workspace.
     pub workspace: WorkspaceId,
     /// When it ended, in seconds since 1970.
-    pub ended: i64,
+    pub at: i64,
     /// Whose it is.
     pub credential: CredentialId,
     /// Its number.
