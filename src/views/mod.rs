@@ -17,7 +17,7 @@ mod tail;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicI64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::RwLock;
 use rota_aggregates::Position;
@@ -39,6 +39,11 @@ use crate::log::{EventLog, LogError};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// The projector lets events gather for so long, unless somebody waits for them.
 const GATHER: Duration = Duration::from_millis(200);
+/// What is in memory is written at least this often, if there is enough of it: a start after a crash must not fold for
+/// long.
+const WRITE_EVERY: Duration = Duration::from_secs(1);
+/// So many events are.
+const WORTH_WRITING: usize = 64;
 /// Pages of the file that the writer keeps in memory.
 const CACHE_PAGES: &str = "1024";
 /// Pages of WAL after which they go into the file.
@@ -85,12 +90,8 @@ impl Views {
             .await
             .map_err(LogError::unavailable)?;
         migrate(&mut writer, VIEWS).await?;
-        // All at once and for good: the file of a store in memory has no name any more when they are needed.
         let readers = SqlitePoolOptions::new()
-            .min_connections(READERS)
             .max_connections(READERS)
-            .idle_timeout(None)
-            .max_lifetime(None)
             .connect_with(options.read_only(true))
             .await
             .map_err(LogError::unavailable)?;
@@ -172,8 +173,15 @@ impl Views {
     }
 
     async fn fold_for_ever(&self, mut head: watch::Receiver<Position>) {
+        let mut written = None;
         loop {
-            if let Err(error) = self.catch_up(|_| ()).await {
+            let mut folded = self.catch_up(|_| ()).await;
+            let due = written.is_none_or(|at: Instant| at.elapsed() >= WRITE_EVERY);
+            if folded.is_ok() && due && self.tail.read().len() >= WORTH_WRITING {
+                folded = self.flush().await;
+                written = Some(Instant::now());
+            }
+            if let Err(error) = folded {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "the views can't be written; trying again"
