@@ -167,7 +167,7 @@ impl History {
         secret.version = version + 1;
         let event = SecretRotated {
             secret,
-            replaced: Some(Replaced { version, expires_at: None }),
+            replaced: Some(Replaced { version, expires_at: None, replay_until: None }),
             grace_seconds: 0,
             compromised: false,
             shredded: Vec::new(),
