@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use rota_aggregates::authority::{Actor, Dialect, Proof, ProofKind, Role, SignedRequest};
 use rota_aggregates::credential::{
     CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand, DescribeCredential, EndCause,
-    ExpireOldSecret, IssueCredential, Kind, PrepareRotation, RevokeCredential, RevokeSecret, RotateSecret,
-    SecretRef,
+    EndReplay, ExpireOldSecret, IssueCredential, Kind, PrepareRotation, ReplayEndCause, RevokeCredential,
+    RevokeSecret, RotateSecret, SecretRef,
 };
 use rota_aggregates::ids::{Hash, PublicKey};
 use rota_aggregates::observation::{OldSecretUsed, PartRef, SealedPart, SealedPartsShredded};
@@ -375,6 +375,9 @@ impl Writer {
             14 => {
                 let version = state.live_versions(now).nth(usize::from(step.seconds) % 2).unwrap_or(1);
                 CredentialCommand::RevokeSecret(RevokeSecret { version, proof, sealed, now })
+            }
+            _ if state.replay_only.is_some() => {
+                CredentialCommand::EndReplay(EndReplay { cause: ReplayEndCause::FirstUse, sealed, now })
             }
             _ if step.seconds.is_multiple_of(4) => {
                 CredentialCommand::Revoke(RevokeCredential { proof, sealed, now })
