@@ -4,7 +4,7 @@
 //! - [`open`](App::open): from [`options`](Options), a store and its keys to a running service, and back;
 //! - [`change`]: what every change has in common: deciding until the log agrees;
 //! - [`issue`], [`rotate`], [`webhook_secret`], [`lifecycle`], [`workspaces`], [`webhooks`]: the changes;
-//! - [`verify`], [`signature`], [`read`]: what changes nothing;
+//! - [`verify`], [`signature`], [`edge`], [`read`]: what changes nothing;
 //! - [`sessions`], [`token_keys`]: tokens for a secret, and the keys that sign them;
 //! - [`idempotency`]: answering a retry with the first answer;
 //! - [`upkeep`]: what is due: expiry, shredding, snapshots; [`duty`]: which replica does it;
@@ -19,6 +19,7 @@ mod change;
 pub mod clock;
 pub mod copy;
 pub mod duty;
+pub mod edge;
 mod entropy;
 pub mod erase;
 mod failure;

@@ -77,7 +77,7 @@ pub struct Session {
 
 /// Why a token gives no session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
-enum NoSession {
+pub(super) enum NoSession {
     /// The token is not good.
     #[error(transparent)]
     Token(#[from] BadToken),
@@ -123,7 +123,8 @@ impl App {
         })
     }
 
-    fn session_in_memory(&self, token: &str) -> Result<Session, NoSession> {
+    /// As [`App::session`], on what is known: for a request that has been proved to be current already.
+    pub(super) fn session_in_memory(&self, token: &str) -> Result<Session, NoSession> {
         let now = self.now();
         let key = |id| self.tip.tip.read().live.token_keys().find_at(id, now).map(|key| key.public);
         let claims = self.sessions.verifier.verify(token, now, key)?;

@@ -51,6 +51,17 @@ impl App {
         anonymous: &Caller,
         message: &Message<'_>,
     ) -> Result<Entry, Failure> {
+        self.enter_by_signature_of(anonymous, message, |_| true).await
+    }
+
+    /// As [`App::enter_by_signature`], for those keys alone that `admits`: another is as wrong as an unknown one.
+    pub(super) async fn enter_by_signature_of(
+        &self,
+        anonymous: &Caller,
+        message: &Message<'_>,
+        admits: impl Fn(&str) -> bool,
+    ) -> Result<Entry, Failure> {
+        self.trusts_its_clock()?;
         let signed = match signing::read(message) {
             Ok(Some(signed)) => signed,
             Ok(None) | Err(Refused::Malformed) => return Err(Failure::Unauthenticated),
@@ -63,8 +74,8 @@ impl App {
             let in_time = signed.at.plus_seconds(SIGNED_SECONDS) >= now
                 && now.plus_seconds(SIGNED_SECONDS) >= signed.at
                 && signed.expires_at.is_none_or(|end| now < end);
-            let found =
-                PublicId::parse(&signed.key).and_then(|id| self.tip.tip.read().live.signers(&id, now));
+            let found = PublicId::parse(&signed.key).filter(|_| admits(&signed.key));
+            let found = found.and_then(|id| self.tip.tip.read().live.signers(&id, now));
             let Some((signers, version, standing, payload)) = self.signer(&signed, found).await? else {
                 return Err(Failure::Unauthenticated);
             };

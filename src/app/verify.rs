@@ -62,9 +62,20 @@ impl App {
         public_id: &str,
         secret: &str,
     ) -> Result<Option<Verified>, Failure> {
+        self.verify_if(caller, public_id, secret, |_| true).await
+    }
+
+    /// As [`App::verify`], for those identifiers alone that `admits`: another is as wrong as an unknown one.
+    pub(super) async fn verify_if(
+        &self,
+        caller: &Caller,
+        public_id: &str,
+        secret: &str,
+        admits: impl Fn(&str) -> bool,
+    ) -> Result<Option<Verified>, Failure> {
         self.trusts_its_clock()?;
         self.current().await?;
-        self.verify_of(None, caller, public_id, secret).await
+        self.verify_of(None, caller, if admits(public_id) { public_id } else { "" }, secret).await
     }
 
     /// As [`App::verify`], on what is known, for a request that has been proved to be current already: of a workspace,

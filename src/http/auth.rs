@@ -93,7 +93,7 @@ impl Request {
         }
     }
 
-    fn fields(&self) -> Vec<(&str, &[u8])> {
+    pub(super) fn fields(&self) -> Vec<(&str, &[u8])> {
         let headers = self.http.headers().iter();
         headers.map(|(name, value)| (name.as_str(), value.as_bytes())).collect()
     }
@@ -147,7 +147,8 @@ impl Request {
         if shown { self.keep_out(Failure::Unauthenticated) } else { NotLetIn::Unknown { shown: false } }
     }
 
-    fn keep_out(&self, failure: Failure) -> NotLetIn {
+    /// Counts a failed authentication, and says what to answer.
+    pub(super) fn keep_out(&self, failure: Failure) -> NotLetIn {
         if !matches!(failure, Failure::Unauthenticated) {
             return NotLetIn::Failed(failure);
         }
@@ -159,7 +160,8 @@ impl Request {
     }
 }
 
-fn decode_basic(encoded: &str) -> Option<(String, Zeroizing<String>)> {
+/// The identifier and the secret of HTTP Basic.
+pub(super) fn decode_basic(encoded: &str) -> Option<(String, Zeroizing<String>)> {
     let bytes = Zeroizing::new(STANDARD.decode(encoded).ok()?);
     let text = std::str::from_utf8(&bytes).ok()?;
     let (id, secret) = text.split_once(':')?;

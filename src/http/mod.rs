@@ -7,6 +7,7 @@
 mod answer;
 mod auth;
 mod body;
+mod edge;
 pub mod fluide;
 mod health;
 mod hopae;
@@ -146,6 +147,7 @@ pub async fn start(app: Arc<App>, options: ServeOptions) -> std::io::Result<Runn
             .configure(hopae::routes)
             .configure(spritz::routes)
             .configure(fluide::routes)
+            .configure(edge::routes)
             .configure(native::routes)
             .default_service(web::to(native::not_found))
     })

@@ -31,6 +31,14 @@ pub(super) fn check(message: &Message<'_>) -> Result<(), Refused> {
     if checked == 0 { Err(Refused::Malformed) } else { Ok(()) }
 }
 
+/// The SHA-256 that a request names for its body; `None` if it names none, or more than one.
+pub(super) fn claimed(message: &Message<'_>) -> Option<[u8; 32]> {
+    let value = combined(message, CONTENT_DIGEST)?;
+    let digests: Dictionary = Parser::new(&value).parse().ok()?;
+    let Some(ListEntry::Item(item)) = digests.get("sha-256") else { return None };
+    item.bare_item.as_byte_sequence()?.try_into().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,6 +61,22 @@ mod tests {
             assert!(checked(good, Body::Bytes(BODY)), "{good:?}");
         }
         assert!(checked(&[SHA256], Body::Sha256(sha256(BODY))));
+    }
+
+    #[test]
+    fn the_sha256_that_is_named_is_read() {
+        let read = |values: &[&str]| {
+            let fields: Vec<_> = values.iter().map(|v| (CONTENT_DIGEST, v.as_bytes())).collect();
+            let body = Body::Bytes(b"");
+            claimed(&Message { method: "POST", target: "/", authority: "", fields: &fields, body })
+        };
+        let both = format!("{SHA512}, {SHA256}");
+        for good in [&[SHA256][..], &[&both], &[SHA512, SHA256]] {
+            assert_eq!(read(good), Some(sha256(BODY)), "{good:?}");
+        }
+        for bad in [&[][..], &[""], &[SHA512], &["sha-256"], &["sha-256=:AAAA:"], &["sha-256=1"], &["=:"]] {
+            assert_eq!(read(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -110,6 +110,11 @@ pub fn is_shown(fields: &[(&str, &[u8])]) -> bool {
     fields.iter().any(|(name, _)| [legacy::SIGNATURE, message::SIGNATURE, message::INPUT].contains(name))
 }
 
+/// The SHA-256 that a request's `Content-Digest` names for its body. Nobody has compared it with one.
+pub fn claimed_digest(message: &Message<'_>) -> Option<[u8; 32]> {
+    digest::claimed(message)
+}
+
 /// What a request claims to have signed; `None` if it claims nothing.
 pub fn read(message: &Message<'_>) -> Result<Option<Signed>, Refused> {
     let has = |name: &str| message.fields.iter().any(|(n, _)| *n == name);
@@ -142,7 +147,7 @@ fn combined(message: &Message<'_>, name: &str) -> Option<Vec<u8>> {
     Some(all)
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut hash = [0u8; 32];
     hash.copy_from_slice(ring::digest::digest(&ring::digest::SHA256, bytes).as_ref());
     hash

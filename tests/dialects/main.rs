@@ -9,6 +9,7 @@ mod fluide;
 mod fluide_rotate;
 mod fluide_session;
 mod fluide_token;
+mod forward_auth;
 mod hopae;
 mod hopae_apps;
 mod hopae_batch;

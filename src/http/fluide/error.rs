@@ -14,7 +14,7 @@ use super::super::request::{REQUEST_ID, Request};
 use crate::app::Failure;
 
 /// A refusal in this dialect's words.
-pub(super) struct Refused(Box<Parts>);
+pub(crate) struct Refused(Box<Parts>);
 
 struct Parts {
     status: StatusCode,

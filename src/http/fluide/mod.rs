@@ -19,7 +19,9 @@ use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use self::error::Refused;
+use super::auth::NotLetIn;
 use super::request::{REQUEST_ID, Request};
+use crate::app::{Authenticated, Failure};
 
 /// The products at whose edge rota lets in.
 const PRODUCTS: [&str; 5] = ["hr", "payroll", "pay", "books", "utils"];
@@ -62,6 +64,27 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 /// Anything that is nowhere.
 async fn not_found(request: Request) -> HttpResponse {
     error::respond(&request, &Refused::nowhere())
+}
+
+/// Whether a request has what belongs to a session here.
+pub(super) fn is_spoken(request: &Request) -> bool {
+    [entry::KEY, entry::CLIENT].iter().any(|name| request.http.headers().contains_key(*name))
+}
+
+/// Lets in a session with its key, as the products do.
+pub(super) async fn enter(request: &Request) -> Result<Authenticated, Refused> {
+    let who = entry::session(request, true).await?.caller.credential();
+    who.ok_or_else(|| Failure::Unauthenticated.into())
+}
+
+/// Tells somebody that [`enter`] did not let in.
+pub(super) fn turn_away(request: &Request, refused: Refused) -> HttpResponse {
+    answered(request, Err(refused))
+}
+
+/// Why a session is not let in, as it is told.
+pub(super) fn refuse(request: &Request, not: NotLetIn) -> HttpResponse {
+    turn_away(request, Refused::entry(not, false))
 }
 
 /// What a handler of this dialect gives.

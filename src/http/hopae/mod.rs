@@ -24,6 +24,7 @@ use rota_aggregates::{CredentialId, Position, WorkspaceId};
 use serde::Serialize;
 
 use self::error::Surface;
+use super::auth::NotLetIn;
 use super::request::{REQUEST_ID, Request};
 use crate::app::{Caller, Failure};
 
@@ -57,6 +58,11 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 /// Anything that is nowhere.
 async fn not_found(request: Request) -> HttpResponse {
     error::of_failure(&request, Surface::Workspace, &Failure::NotFound("resource"))
+}
+
+/// Why an app is not let in, as it is told.
+pub(super) fn refuse_app(request: &Request, not: &NotLetIn) -> HttpResponse {
+    error::of_entry(request, Surface::App, not)
 }
 
 /// What a handler of this dialect gives.

@@ -19,6 +19,7 @@ use rota_aggregates::authority::Dialect;
 use rota_aggregates::{CredentialId, Position, WorkspaceId};
 use serde::Serialize;
 
+use super::auth::NotLetIn;
 use super::request::{REQUEST_ID, Request};
 use crate::app::{Caller, Failure};
 
@@ -47,6 +48,11 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
 /// Anything that is nowhere.
 async fn not_found(request: Request) -> HttpResponse {
     error::of_failure(&request, &Failure::NotFound("route"))
+}
+
+/// Why somebody who signs is not let in, as they are told.
+pub(super) fn refuse(request: &Request, not: &NotLetIn) -> HttpResponse {
+    error::of_entry(request, not)
 }
 
 /// What a handler of this dialect gives.
