@@ -131,7 +131,9 @@ fn reason(error: &serde_json::Error) -> String {
 
 /// The field that an error of serde's names.
 fn named_field(reason: &str) -> Option<String> {
-    let rest = reason.strip_prefix("unknown field `").or_else(|| reason.strip_prefix("missing field `"))?;
+    let rest = ["unknown", "missing", "duplicate"]
+        .into_iter()
+        .find_map(|what| reason.strip_prefix(what)?.strip_prefix(" field `"))?;
     rest.split_once('`').map(|(field, _)| field.to_owned())
 }
 

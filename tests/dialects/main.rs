@@ -16,6 +16,7 @@ mod hopae_batch;
 mod hopae_errors;
 mod hopae_keys;
 mod hopae_rotate;
+mod introspect;
 mod spritz;
 mod spritz_regenerate;
 mod spritz_signatures;

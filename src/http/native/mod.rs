@@ -4,6 +4,7 @@ mod admin;
 mod credentials;
 mod erase;
 mod events;
+mod introspect;
 mod query;
 mod rotations;
 mod verify;
@@ -28,6 +29,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     // A path is held against one after the other: first what is asked most.
     config
         .route("/v1/verify", web::post().to(verify::verify))
+        .route("/v1/introspect", web::post().to(introspect::introspect))
         .route("/v1/credentials/{id}/rotate", web::post().to(rotations::rotate))
         .route("/v1/workspaces", web::post().to(workspaces::open))
         .route("/v1/workspaces", web::get().to(workspaces::list))
