@@ -17,6 +17,7 @@ mod hopae_errors;
 mod hopae_keys;
 mod hopae_rotate;
 mod introspect;
+mod nginx;
 mod spritz;
 mod spritz_regenerate;
 mod spritz_signatures;
