@@ -158,6 +158,8 @@ def flush_millis(folder, count=3_000):
 class Load:
     """One kind of request at one number of connections."""
 
+    lua = LUA
+
     def __init__(self, name, file, connections, commits=False):
         self.name, self.file, self.connections, self.commits = name, file, connections, commits
         self.runs = []
@@ -165,7 +167,7 @@ class Load:
     def run(self, server, seconds):
         cpu, counters = server.cpu_seconds(), server.counters()
         url = f"http://{server.host}:{server.port}"
-        command = ["wrk", "-t1", f"-c{self.connections}", f"-d{seconds}s", "-s", LUA, url, self.file]
+        command = ["wrk", "-t1", f"-c{self.connections}", f"-d{seconds}s", "-s", self.lua, url, self.file]
         output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
         figures = json.loads(re.search(r"^figures (.*)$", output, re.M)[1])
         requests = figures["requests"]
@@ -316,4 +318,5 @@ def main():
         sys.exit(f"load: {failed} answers were not 2xx")
 
 
-main()
+if __name__ == "__main__":
+    main()

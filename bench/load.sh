@@ -3,6 +3,7 @@
 #
 #   bench/load.sh [--quick] [--credentials N] [--rounds N] [--seconds N] [--rotate hopae|native]
 #                 [--ledger CREDENTIALS] [--soak SECONDS]
+#   bench/load.sh --edge [--quick] [--credentials N] [--rounds N] [--seconds N]
 set -eu
 cd "$(dirname "$0")/.."
 if ! command -v wrk >/dev/null; then
@@ -10,4 +11,9 @@ if ! command -v wrk >/dev/null; then
     exit 1
 fi
 cargo build --release --quiet --bin rota
-exec python3 bench/load.py "${CARGO_TARGET_DIR:-target}/release/rota" "$@"
+load=bench/load.py
+if [ "${1:-}" = --edge ]; then
+    load=bench/edge.py
+    shift
+fi
+exec python3 "$load" "${CARGO_TARGET_DIR:-target}/release/rota" "$@"
