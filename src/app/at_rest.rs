@@ -10,6 +10,8 @@ use super::snapshot::Snapshots;
 use super::start_keys::{key_ring, random_bytes};
 use super::store::{LEDGER, replica_file};
 use crate::log::EventLog;
+#[cfg(feature = "esdb")]
+use crate::log::esdb::EsdbLog;
 use crate::log::postgres::PostgresLog;
 use crate::log::sqlite::SqliteLog;
 use crate::sealing::KeyRing;
@@ -41,6 +43,8 @@ pub async fn open_log(store: &StoreUrl, make: bool) -> Result<Arc<dyn EventLog>,
                 PostgresLog::open_existing(url, *origin).await?
             }))
         }
+        #[cfg(feature = "esdb")]
+        StoreUrl::Esdb(url) => Ok(Arc::new(EsdbLog::open(url).await?)),
     }
 }
 
@@ -58,6 +62,14 @@ impl AtRest {
             StoreUrl::Postgres(url) => {
                 let log = PostgresLog::open_existing(url, *random_bytes::<8>(&random)?).await?;
                 let id = log.meta(LEDGER).await?.unwrap_or_default();
+                (Arc::new(log), Snapshots::beside(&replica_file(&options.data, &id)?))
+            }
+            #[cfg(feature = "esdb")]
+            StoreUrl::Esdb(url) => {
+                let log = EsdbLog::open(url).await?;
+                let Some(id) = log.meta(LEDGER).await? else {
+                    return Err(OpenError::NoLedger { store: options.store.to_string() });
+                };
                 (Arc::new(log), Snapshots::beside(&replica_file(&options.data, &id)?))
             }
         };

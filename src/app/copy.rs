@@ -32,8 +32,6 @@ pub(super) const UNFINISHED: &str = "copy-unfinished";
 pub(super) const LEASE: &str = "copy";
 /// Events copied in one go.
 const PAGE: u64 = 1_000;
-/// Events of one commit hold at most so many bytes, unless one alone has more.
-const COMMIT_BYTES_MAX: usize = 4 << 20;
 
 /// What a copy is at.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -301,7 +299,7 @@ async fn append(to: &dyn EventLog, at: Position, page: Vec<StoredEvent>) -> Resu
     let (mut next, mut bytes) = (at, 0);
     let mut batch = Batch { at, ..Batch::default() };
     for stored in page {
-        if bytes > 0 && bytes + stored.leaf.len() > COMMIT_BYTES_MAX {
+        if bytes > 0 && bytes + stored.leaf.len() > to.bytes_max() {
             to.append(&batch).await?;
             (batch, bytes) = (Batch { at: next, ..Batch::default() }, 0);
         }

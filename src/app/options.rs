@@ -11,6 +11,8 @@ use super::Failure;
 use super::clock::Clock;
 use super::sessions::SessionOptions;
 use crate::egress::Egress;
+#[cfg(feature = "esdb")]
+use crate::log::esdb::EsdbUrl;
 use crate::log::postgres::PostgresUrl;
 use crate::log::{EventLog, LogError};
 use crate::sealing::{MasterKey, MasterKeyError, SealError};
@@ -29,6 +31,9 @@ pub enum StoreUrl {
     Sqlite(PathBuf),
     /// `postgres://…`
     Postgres(PostgresUrl),
+    /// `esdb://…`: a ledger in an EventStoreDB cluster.
+    #[cfg(feature = "esdb")]
+    Esdb(EsdbUrl),
     /// `memory:`, for trying out: nothing is kept.
     Memory,
 }
@@ -43,13 +48,28 @@ impl FromStr for StoreUrl {
             }
             Some(("memory", "")) => Ok(Self::Memory),
             Some(("postgres" | "postgresql", _)) => Ok(Self::Postgres(PostgresUrl::new(s.to_owned()))),
-            Some(("esdb", _)) => {
-                Err("this build has the stores sqlite:PATH, postgres://… and memory:".to_owned())
+            #[cfg(feature = "esdb")]
+            Some(("esdb" | "esdb+discover", _)) => s.parse().map(Self::Esdb),
+            #[cfg(not(feature = "esdb"))]
+            Some(("esdb" | "esdb+discover", _)) => {
+                Err("this build has no EventStoreDB store: build rota with its feature `esdb`".to_owned())
             }
             _ => Err(
                 "a store is named sqlite:PATH, such as sqlite:rota-data/rota.db, or postgres://HOST/DATABASE"
                     .to_owned(),
             ),
+        }
+    }
+}
+
+impl StoreUrl {
+    /// Whether it is a server's, on which several replicas may work.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Self::Sqlite(_) | Self::Memory => false,
+            Self::Postgres(_) => true,
+            #[cfg(feature = "esdb")]
+            Self::Esdb(_) => true,
         }
     }
 }
@@ -60,6 +80,8 @@ impl std::fmt::Display for StoreUrl {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::Postgres(url) => url.fmt(f),
+            #[cfg(feature = "esdb")]
+            Self::Esdb(url) => url.fmt(f),
             Self::Memory => f.write_str("memory:"),
         }
     }
@@ -106,7 +128,7 @@ pub enum OpenError {
     },
     /// A shared store has no folder in which a key could be made.
     #[error(
-        "a PostgreSQL store needs a master key that every replica has: set ROTA_MASTER_KEY (`openssl rand -base64 \
+        "a store that replicas share needs a master key that every one of them has: set ROTA_MASTER_KEY (`openssl rand -base64 \
          32` makes one), or name its file with --master-key-file"
     )]
     MasterKeyNeeded,
@@ -195,6 +217,8 @@ impl Options {
         self.master_key_file.clone().unwrap_or_else(|| match &self.store {
             StoreUrl::Sqlite(path) => path.with_file_name("master.key"),
             StoreUrl::Postgres(_) => self.data.join("master.key"),
+            #[cfg(feature = "esdb")]
+            StoreUrl::Esdb(_) => self.data.join("master.key"),
             StoreUrl::Memory => PathBuf::from("master.key"),
         })
     }

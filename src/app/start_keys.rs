@@ -30,7 +30,7 @@ fn master_key(options: &mut Options, empty: bool, random: &SystemRandom) -> Resu
     if !empty {
         return Err(OpenError::MasterKeyMissing { path });
     }
-    if matches!(options.store, StoreUrl::Postgres(_)) {
+    if options.store.is_shared() {
         return Err(OpenError::MasterKeyNeeded);
     }
     let bytes = random_bytes::<32>(random)?;

@@ -10,6 +10,8 @@ use uuid::Uuid;
 use super::options::{OpenError, Options, StoreUrl};
 use super::snapshot::Snapshots;
 use super::start_keys::random_bytes;
+#[cfg(feature = "esdb")]
+use crate::log::esdb::EsdbLog;
 use crate::log::memory::MemoryLog;
 use crate::log::postgres::PostgresLog;
 use crate::log::sqlite::{self, SqliteLog};
@@ -61,12 +63,23 @@ impl Store {
             StoreUrl::Postgres(url) => {
                 let log: Arc<dyn EventLog> =
                     Arc::new(PostgresLog::open(url, *random_bytes::<8>(random)?).await?);
-                let database = replica_files(&options.data, &*log, random).await?;
-                let held = Some(sqlite::hold(&database).await?);
-                let snapshots = Some(Snapshots::beside(&database));
-                Self { log, database, snapshots, sqlite: None, held }
+                Self::shared(log, &options.data, random).await?
+            }
+            #[cfg(feature = "esdb")]
+            StoreUrl::Esdb(url) => {
+                let log = EsdbLog::open(url).await?;
+                log.start_sweeping();
+                Self::shared(Arc::new(log), &options.data, random).await?
             }
         })
+    }
+
+    /// A store that others use as well, with files of this replica's own.
+    async fn shared(log: Arc<dyn EventLog>, data: &Path, random: &SystemRandom) -> Result<Self, OpenError> {
+        let database = replica_files(data, &*log, random).await?;
+        let held = Some(sqlite::hold(&database).await?);
+        let snapshots = Some(Snapshots::beside(&database));
+        Ok(Self { log, database, snapshots, sqlite: None, held })
     }
 }
 

@@ -54,6 +54,13 @@ impl Backup {
                  docs/operations.md says what a restore means for a ledger",
             ));
         }
+        #[cfg(feature = "esdb")]
+        if matches!(self.store.store, StoreUrl::Esdb(_)) {
+            return Err(Stop::usage("a ledger in EventStoreDB is backed up with its cluster").advise(
+                "back up the nodes as EventStoreDB's own documentation says, or copy the ledger to a file with \
+                 `rota copy`",
+            ));
+        }
         let ledger = AtRest::open(self.store.options()?).await?;
         ledger.log.backup(&path).await?;
         let bytes = std::fs::metadata(&path).map_or(0, |m| m.len());

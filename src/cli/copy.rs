@@ -31,10 +31,10 @@ Examples:
 pub struct Copy {
     /// The store that has the ledger
     #[arg(long, value_name = "URL")]
-    from: StoreUrl,
+    pub(super) from: StoreUrl,
     /// An empty store, or what an interrupted run left there
     #[arg(long, value_name = "URL")]
-    to: StoreUrl,
+    pub(super) to: StoreUrl,
     #[command(flatten)]
     output: FormatArgs,
 }

@@ -72,6 +72,45 @@ enum Verb {
     Doctor(doctor::Doctor),
 }
 
+impl Verb {
+    /// Installs the TLS provider, before anything speaks TLS: there is one, and nobody chooses another. It is ring,
+    /// unless this verb opens a store in EventStoreDB, whose client installs its own and dies of any other.
+    async fn install_tls(&self) -> Result<(), Stop> {
+        #[cfg(feature = "esdb")]
+        if self.stores().iter().any(|store| matches!(store, rota::app::StoreUrl::Esdb(_))) {
+            return rota::log::esdb::prepare_tls()
+                .await
+                .map_err(|error| Stop::failed("the store can't be opened", error));
+        }
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .map_err(|_| Stop::refused("another TLS provider is installed already"))
+    }
+
+    /// The stores that a verb opens.
+    #[cfg(feature = "esdb")]
+    fn stores(&self) -> Vec<&rota::app::StoreUrl> {
+        match self {
+            Self::Serve(verb) => vec![&verb.store.store],
+            Self::Verify(verb) => vec![&verb.store.store],
+            Self::Rebuild(verb) => vec![&verb.store.store],
+            Self::Rewrap(verb) => vec![&verb.store.store],
+            Self::Doctor(verb) => vec![&verb.store.store],
+            Self::Copy(verb) => vec![&verb.from, &verb.to],
+            // They ask a server, or refuse one in a cluster.
+            Self::Issue(_)
+            | Self::Rotate(_)
+            | Self::Expire(_)
+            | Self::Revoke(_)
+            | Self::History(_)
+            | Self::TokenKeys(_)
+            | Self::Quickstart(_)
+            | Self::Backup(_)
+            | Self::Migrate(_) => Vec::new(),
+        }
+    }
+}
+
 /// Reads the command line and does what it says. The exit code.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
@@ -80,6 +119,7 @@ pub fn run() -> ExitCode {
         Err(error) => return Stop::failed("can't start", error).report(),
     };
     let done = runtime.block_on(async {
+        cli.verb.install_tls().await?;
         match cli.verb {
             Verb::Serve(verb) => verb.run().await,
             Verb::Quickstart(verb) => verb.run().await,

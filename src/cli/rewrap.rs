@@ -46,7 +46,7 @@ pub struct Rewrap {
     #[arg(long, group = "which")]
     resume: bool,
     #[command(flatten)]
-    store: StoreArgs,
+    pub(super) store: StoreArgs,
     #[command(flatten)]
     server: ServerArgs,
 }

@@ -41,7 +41,7 @@ pub struct Serve {
     #[arg(long, env = "ROTA_LISTEN", value_name = "ADDRESS:PORT", default_value = "127.0.0.1:8700")]
     listen: SocketAddr,
     #[command(flatten)]
-    store: StoreArgs,
+    pub(super) store: StoreArgs,
     /// A certificate chain in PEM, to speak TLS
     #[arg(long, env = "ROTA_TLS_CERT", value_name = "PATH", requires = "tls_key")]
     tls_cert: Option<PathBuf>,

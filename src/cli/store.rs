@@ -28,8 +28,8 @@ pub struct StoreArgs {
     /// The store.
     #[arg(
         long,
-        help = "The store: sqlite:PATH, postgres://USER@HOST/DATABASE, or memory: to try things out. Give an \
-                address with a password in ROTA_STORE: command lines can be read by others",
+        help = "The store: sqlite:PATH, postgres://USER@HOST/DATABASE, esdb://HOST:PORT, or memory: to try things \
+                out. Give an address with a password in ROTA_STORE: command lines can be read by others",
         env = "ROTA_STORE",
         hide_env_values = true,
         value_name = "URL",
@@ -40,7 +40,7 @@ pub struct StoreArgs {
     /// The master key's file, mode 0600 [default: master.key beside the database]
     #[arg(long, env = "ROTA_MASTER_KEY_FILE", value_name = "PATH")]
     pub master_key_file: Option<PathBuf>,
-    /// Where a replica on PostgreSQL keeps its own views and snapshots; one folder for each
+    /// Where a replica on a shared store keeps its own views and snapshots; one folder for each
     #[arg(long, env = "ROTA_DATA_DIR", value_name = "PATH", default_value = DATA)]
     pub data_dir: PathBuf,
 }
@@ -71,9 +71,9 @@ impl StoreArgs {
     /// Refuses a store that keeps nothing.
     pub fn kept(&self) -> Result<(), Stop> {
         match &self.store {
-            StoreUrl::Sqlite(_) | StoreUrl::Postgres(_) => Ok(()),
             StoreUrl::Memory => Err(Stop::usage("a store in memory keeps nothing that this could work on")
                 .advise("name one with --store sqlite:PATH")),
+            _ => Ok(()),
         }
     }
 
@@ -102,8 +102,8 @@ impl StoreArgs {
     pub fn operator_key_path(&self) -> Option<PathBuf> {
         match &self.store {
             StoreUrl::Sqlite(path) => Some(path.with_file_name("operator.key")),
-            StoreUrl::Postgres(_) => Some(self.data_dir.join("operator.key")),
             StoreUrl::Memory => None,
+            _ => Some(self.data_dir.join("operator.key")),
         }
     }
 }

@@ -18,6 +18,8 @@ are checked against, folded from events and read from a snapshot.
 
 The ledger must not be served meanwhile. Of one that is, check a copy:
   rota backup /tmp/copy.db --url … && rota verify --store sqlite:/tmp/copy.db
+Of a ledger in EventStoreDB nobody can hold a lock: stop its replicas, or a part that is destroyed
+at that moment may be reported as missing.
 
 Examples:
   rota verify
@@ -28,7 +30,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Verify {
     #[command(flatten)]
-    store: StoreArgs,
+    pub(super) store: StoreArgs,
     /// A server: refused, since this check reads the store itself
     #[arg(long, value_name = "URL", hide = true)]
     url: Option<String>,

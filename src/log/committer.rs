@@ -8,7 +8,7 @@
 //! |---|---|
 //! | [`QUEUE_MAX`] commands wait | beyond it a caller is told to come back, before any secret is made |
 //! | [`BATCH_EVENTS_MAX`] events a commit | one statement takes so many |
-//! | [`BATCH_BYTES_MAX`] bytes a commit | a commit stays short |
+//! | [`BATCH_BYTES_MAX`] bytes a commit, less where the store takes less | a commit stays short |
 //!
 //! **Order in a batch**: as the commands arrived. A command whose expectations no longer hold is *stale* and
 //! sinks none of its neighbours; its caller decides again.
@@ -418,7 +418,7 @@ impl Worker {
         while let Some(job) = self.backlog.pop_front() {
             events += job.append.events.len();
             bytes += job.append.events.iter().map(|e| e.body.len()).sum::<usize>();
-            if !batch.is_empty() && (events > BATCH_EVENTS_MAX || bytes > BATCH_BYTES_MAX) {
+            if !batch.is_empty() && (events > BATCH_EVENTS_MAX || bytes > self.log.bytes_max()) {
                 self.backlog.push_front(job);
                 break;
             }

@@ -372,6 +372,29 @@ pub async fn reopening_changes_nothing(workshop: &dyn Workshop) {
     assert_holds(&*log, &rows).await;
 }
 
+/// Of many who begin a store at the same time with a value each, all get the same one.
+pub async fn a_value_is_begun_once(workshop: &dyn Workshop) {
+    let log = workshop.fresh().await;
+    let first = log.make_meta("a", b"first").await.expect("a value is begun");
+    assert_eq!(first, b"first");
+    log.set_meta(&[("b", b"2")]).await.expect("another value is set");
+    let again = log.make_meta("a", b"second").await.expect("a value is there");
+    assert_eq!(again, b"first");
+    assert_eq!(log.meta("a").await.expect("a value").as_deref(), Some(&b"first"[..]));
+}
+
+/// The whole suite, one after another; `done` is told the name of each. For a store of which there is only one.
+pub async fn every(workshop: &dyn Workshop, mut done: impl FnMut(&str)) {
+    macro_rules! run {
+        ($($test:ident)+) => { $($test(workshop).await; done(stringify!($test));)+ };
+    }
+    run! {
+        starts_empty positions_are_dense only_at_the_tip one_of_many_writers_wins a_tailing_reader_misses_nothing
+        single_events_come_in_order shredding_empties_one_part marks_replace_each_other named_values_are_kept
+        a_value_is_begun_once rewrapping_revives_nothing reopening_changes_nothing
+    }
+}
+
 /// How a write fails.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -536,6 +559,10 @@ impl EventLog for FaultyLog {
 
     async fn backup(&self, path: &std::path::Path) -> Result<(), LogError> {
         self.inner.backup(path).await
+    }
+
+    fn bytes_max(&self) -> usize {
+        self.inner.bytes_max()
     }
 
     fn is_shared(&self) -> bool {

@@ -1,9 +1,10 @@
 //! Leases: which one of several processes on a store does a job.
 //!
-//! A lease has a name, at most one holder, and an end that the store's own clock decides. A holder renews it
-//! before the end; one that died or is cut off does not, and somebody else takes it. Each new holder gets a
-//! higher *token* (fencing): whoever acts on something outside the ledger passes it on, so that a late act of a
-//! deposed holder can be told from the present holder's.
+//! A lease has a name, at most one holder, and an end that the store's own clock decides; where the store tells no
+//! time, each process watches for itself whether it is renewed. A holder renews it before the end; one that died or
+//! is cut off does not, and somebody else takes it. Each new holder gets a higher *token* (fencing): whoever acts on
+//! something outside the ledger passes it on, so that a late act of a deposed holder can be told from the present
+//! holder's.
 //!
 //! **In the ledger a deposed holder is harmless without a token.** Its append names the position at which it
 //! begins and the sequence of every stream that it was decided on; the new holder's event has moved both, so that
@@ -21,7 +22,7 @@ use super::LogError;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Token(pub u64);
 
-/// Grants leases, by the store's clock.
+/// Grants leases.
 #[async_trait]
 pub trait Leases: Send + Sync {
     /// Takes a lease that nobody holds, or renews the holder's own, until `term` from now. `None`: somebody else

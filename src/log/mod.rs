@@ -23,6 +23,8 @@
 
 pub mod committer;
 pub mod conformance;
+#[cfg(feature = "esdb")]
+pub mod esdb;
 pub mod follow;
 pub mod lease;
 pub mod memory;
@@ -249,6 +251,11 @@ pub trait EventLog: Send + Sync + 'static {
 
     /// Writes a consistent copy to `path`. What was destroyed is not in it, not even as remains in free pages.
     async fn backup(&self, path: &std::path::Path) -> Result<(), LogError>;
+
+    /// Leaf bytes that one commit may have, unless one command alone has more.
+    fn bytes_max(&self) -> usize {
+        committer::BATCH_BYTES_MAX
+    }
 
     /// Whether other processes may append to it at the same time.
     fn is_shared(&self) -> bool {

@@ -4,6 +4,8 @@
 mod support;
 
 mod client;
+#[cfg(feature = "esdb")]
+mod esdb;
 mod offline;
 mod serving;
 mod usage;

@@ -3,6 +3,8 @@
 #![expect(clippy::print_stdout, reason = "what was counted is worth as much as that it passed")]
 
 mod copying;
+#[cfg(feature = "esdb")]
+mod esdb;
 mod memory;
 mod postgres;
 #[path = "../support/postgres.rs"]

@@ -34,7 +34,7 @@ fn caller(number: u128) -> Caller {
 
 async fn open(path: &Path) -> Opened {
     // What the program does first: rota's own requests need it.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::install_tls();
     let mut options = Options::new(StoreUrl::Sqlite(path.to_owned()), Arc::new(SystemClock));
     options.master_key_file = Some(path.with_file_name("master.key"));
     App::open(options, |_, _| ()).await.unwrap()

@@ -24,6 +24,7 @@ use uuid::Uuid;
 const CALLERS: u64 = 64;
 const STREAMS: u64 = 20;
 
+/// A stream by number.
 pub fn stream(number: u64) -> StreamId {
     StreamId::workspace(WorkspaceId(Uuid::from_u128(u128::from(number) + 1)))
 }
@@ -32,6 +33,7 @@ fn event_id(number: u64, part: u64) -> EventId {
     EventId(Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000 | u128::from(number * 16 + part)))
 }
 
+/// A claim of the key with a number, for the request with a number.
 pub fn claim(key: u64, request: u8) -> Claim {
     let mut hash = [7; 32];
     hash[..8].copy_from_slice(&key.to_le_bytes());
@@ -39,7 +41,7 @@ pub fn claim(key: u64, request: u8) -> Claim {
 }
 
 /// A command with the given number: one event in each stream, after the given sequences.
-fn command(number: u64, streams: &[(StreamId, Option<Sequence>)], claim: Option<Claim>) -> Append {
+pub fn command(number: u64, streams: &[(StreamId, Option<Sequence>)], claim: Option<Claim>) -> Append {
     command_of(number, streams, claim, |part| event_id(number, part))
 }
 
@@ -71,7 +73,8 @@ pub fn command_of(
     Append { expected: streams.to_vec(), claim, events, shred: Vec::new(), decided_at: now }
 }
 
-struct Scene {
+/// A committer over a log that fails as it was told to.
+pub struct Scene {
     log: Arc<FaultyLog>,
     inner: Arc<dyn EventLog>,
     tip: Arc<SharedTip>,
@@ -79,7 +82,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(
+    pub fn new(
         inner: Arc<dyn EventLog>,
         blind: u64,
         plan: impl Fn(u64) -> Option<Fault> + Send + Sync + 'static,
@@ -94,7 +97,7 @@ impl Scene {
         Self::new(Arc::new(MemoryLog::new()), 0, plan)
     }
 
-    fn sequence(&self, stream: StreamId) -> Option<Sequence> {
+    pub fn sequence(&self, stream: StreamId) -> Option<Sequence> {
         self.tip.tip.read().live.sequence(&stream)
     }
 
@@ -104,7 +107,7 @@ impl Scene {
         command(number, &[(stream, self.sequence(stream))], claim)
     }
 
-    async fn append(&self, append: Append) -> Result<Verdict, CommitError> {
+    pub async fn append(&self, append: Append) -> Result<Verdict, CommitError> {
         self.committer.append(append, None).await
     }
 
@@ -188,7 +191,13 @@ async fn call(scene: Arc<Scene>, caller: u64, commands: u64) -> Vec<(u64, usize,
     told
 }
 
-async fn hammer(scene: Scene, commands: u64) {
+/// Many callers at once; then what they were told is held against what is recorded.
+pub async fn hammer(scene: Scene, commands: u64) {
+    hammer_until(scene, commands, async || ()).await;
+}
+
+/// The same; `calm` comes between the callers' end and the look at what is recorded.
+pub async fn hammer_until(scene: Scene, commands: u64, calm: impl AsyncFnOnce()) {
     let scene = Arc::new(scene);
     let callers: Vec<_> =
         (0..CALLERS).map(|caller| tokio::spawn(call(Arc::clone(&scene), caller, commands))).collect();
@@ -196,6 +205,7 @@ async fn hammer(scene: Scene, commands: u64) {
     for caller in callers {
         told.extend(caller.await.unwrap());
     }
+    calm().await;
     let positions = scene.check().await;
     let mut expected = 0;
     for (number, count, outcome) in told {

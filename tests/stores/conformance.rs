@@ -83,6 +83,7 @@ macro_rules! suite {
                 shredding_empties_one_part,
                 marks_replace_each_other,
                 named_values_are_kept,
+                a_value_is_begun_once,
                 rewrapping_revives_nothing,
                 reopening_changes_nothing,
             ]);
@@ -129,4 +130,9 @@ impl Workshop for Shared {
         drop(log);
         Some(self.open().await)
     }
+}
+
+#[cfg(feature = "esdb")]
+suite! {
+    esdb_double: crate::esdb::OnDouble::default();
 }

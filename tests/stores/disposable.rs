@@ -28,7 +28,7 @@ pub struct House {
 
 impl House {
     pub fn new() -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        crate::install_tls();
         let clock = Arc::new(ManualClock::new(Timestamp::from_micros(1_790_000_000_000_000)));
         Self { folder: tempfile::tempdir().unwrap(), clock }
     }

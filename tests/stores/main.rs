@@ -5,6 +5,8 @@ mod audit_index;
 mod committer;
 mod conformance;
 mod disposable;
+#[cfg(feature = "esdb")]
+mod esdb;
 mod files;
 mod postgres;
 #[path = "../support/postgres.rs"]
@@ -14,3 +16,16 @@ mod sqlite;
 #[path = "../support/mod.rs"]
 mod support;
 mod writers;
+
+/// Installs the TLS provider of this process. It is the one of EventStoreDB's client, which dies of any other.
+fn install_tls() {
+    #[cfg(feature = "esdb")]
+    std::thread::spawn(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(rota::log::esdb::prepare_tls()).unwrap();
+    })
+    .join()
+    .unwrap();
+    #[cfg(not(feature = "esdb"))]
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}

@@ -178,7 +178,7 @@ async fn a_newer_schema_is_refused() {
 /// `verify-full` means what it says, and without TLS a server that asks for it is not spoken to.
 #[tokio::test(flavor = "multi_thread")]
 async fn certificates_are_checked() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::install_tls();
     let cluster = Cluster::shared();
     let [right, wrong] = cluster.authorities().map(|path| path.display().to_string());
     let schema = cluster.schema().await;

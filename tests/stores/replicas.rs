@@ -28,7 +28,7 @@ struct Replica {
 }
 
 fn options(schema: &str, data: &Path, clock: Arc<dyn Clock>) -> Options {
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    crate::install_tls();
     let url = Cluster::shared().url(schema).replace("postgres@", "postgres:not-to-be-seen@");
     let mut options = Options::new(StoreUrl::Postgres(PostgresUrl::new(url)), clock);
     data.clone_into(&mut options.data);

@@ -1,5 +1,7 @@
 //! `rota doctor`.
 
+#[cfg(feature = "esdb")]
+mod esdb;
 mod machine;
 mod postgres;
 
@@ -32,7 +34,7 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Doctor {
     #[command(flatten)]
-    store: StoreArgs,
+    pub(super) store: StoreArgs,
     #[command(flatten)]
     output: FormatArgs,
 }
@@ -116,17 +118,23 @@ impl Doctor {
             let mend = "name the right store with --store, or start with `rota serve` or `rota quickstart`";
             findings.push(bad("database", format!("{} is not there", path.display()), mend));
         }
-        print(self.output.format, &findings);
+        self.tell(&findings)
+    }
+
+    fn tell(&self, findings: &[Finding]) -> Result<(), Stop> {
+        print(self.output.format, findings);
         if findings.iter().any(|f| f.state == State::Bad) { Err(Stop::bad()) } else { Ok(()) }
     }
 
     async fn shared(&self) -> Result<(), Stop> {
         let mut findings = vec![self.master_key()?];
-        if let StoreUrl::Postgres(url) = &self.store.store {
-            postgres::look(url, &mut findings).await;
+        match &self.store.store {
+            StoreUrl::Postgres(url) => postgres::look(url, &mut findings).await,
+            #[cfg(feature = "esdb")]
+            StoreUrl::Esdb(url) => self.cluster(url, &mut findings).await?,
+            StoreUrl::Sqlite(_) | StoreUrl::Memory => {}
         }
-        print(self.output.format, &findings);
-        if findings.iter().any(|f| f.state == State::Bad) { Err(Stop::bad()) } else { Ok(()) }
+        self.tell(&findings)
     }
 
     fn master_key(&self) -> Result<Finding, Stop> {
