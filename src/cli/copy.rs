@@ -11,6 +11,7 @@ use serde_json::json;
 use super::error::Stop;
 use super::output::{Format, FormatArgs};
 use super::progress::Progress;
+use super::store::Address;
 
 const EXAMPLES: &str = "\
 Every event keeps its position, id and bytes, and what is sealed beside it is copied as it is:
@@ -19,7 +20,8 @@ was interrupted goes on when the same command is run again; until it is finished
 target can't be served. At the end both are read back and compared: leaf by leaf, part by part,
 and by the root of the Merkle tree (RFC 6962) over the leaves, which is printed.
 
-Views and snapshots are not copied: they are folded at the next start.
+Views and snapshots are not copied: they are folded at the next start. Give an address with a
+password in ROTA_COPY_FROM or ROTA_COPY_TO: command lines can be read by others.
 
 Examples:
   rota copy --from sqlite:rota-data/rota.db --to sqlite:/srv/rota/rota.db
@@ -30,10 +32,10 @@ Examples:
 #[command(after_help = EXAMPLES)]
 pub struct Copy {
     /// The store that has the ledger
-    #[arg(long, value_name = "URL")]
+    #[arg(long, env = "ROTA_COPY_FROM", hide_env_values = true, value_name = "URL", value_parser = Address)]
     pub(super) from: StoreUrl,
     /// An empty store, or what an interrupted run left there
-    #[arg(long, value_name = "URL")]
+    #[arg(long, env = "ROTA_COPY_TO", hide_env_values = true, value_name = "URL", value_parser = Address)]
     pub(super) to: StoreUrl,
     #[command(flatten)]
     output: FormatArgs,

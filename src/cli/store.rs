@@ -47,7 +47,7 @@ pub struct StoreArgs {
 
 /// Reads a store's address. What is wrong with it is said without repeating it, since it may have a password in it.
 #[derive(Clone)]
-struct Address;
+pub struct Address;
 
 impl TypedValueParser for Address {
     type Value = StoreUrl;
@@ -55,12 +55,14 @@ impl TypedValueParser for Address {
     fn parse_ref(
         &self,
         command: &clap::Command,
-        _: Option<&clap::Arg>,
+        argument: Option<&clap::Arg>,
         value: &OsStr,
     ) -> Result<StoreUrl, clap::Error> {
         let parsed = value.to_str().ok_or("it is not UTF-8".to_owned()).and_then(str::parse);
         let wrong = |problem| {
-            let problem = format!("the address in --store or ROTA_STORE is of no use: {problem}\n");
+            let names = argument.and_then(|a| Some((a.get_long()?, a.get_env()?.to_str()?)));
+            let (flag, variable) = names.unwrap_or(("store", "ROTA_STORE"));
+            let problem = format!("the address in --{flag} or {variable} is of no use: {problem}\n");
             clap::Error::raw(ErrorKind::ValueValidation, problem).with_cmd(command)
         };
         parsed.map_err(wrong)
