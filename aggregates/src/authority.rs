@@ -62,6 +62,12 @@ impl Roles {
         self.allows(Role::Admin) || self.0 & other.0 == other.0
     }
 
+    /// The roles whose rights both sets have.
+    #[must_use]
+    pub fn shared_with(self, other: Self) -> Self {
+        Role::ALL.into_iter().filter(|role| self.allows(*role) && other.allows(*role)).collect()
+    }
+
     /// The set as one byte, for compact records.
     pub fn bits(self) -> u8 {
         self.0
@@ -247,6 +253,12 @@ mod tests {
         let others: Roles = Role::ALL.into_iter().filter(|r| *r != Role::Admin).collect();
         assert!(!others.covers(Roles::ADMIN));
         assert!(others.covers(Roles::NONE));
+        let reading: Roles = [Role::Auditor, Role::Analyst].into_iter().collect();
+        assert_eq!(Roles::ADMIN.shared_with(reading), reading);
+        let other: Roles = [Role::Auditor, Role::Rotator].into_iter().collect();
+        assert_eq!(reading.shared_with(other), [Role::Auditor].into_iter().collect());
+        assert!(Roles::ADMIN.shared_with(Roles::ADMIN).allows(Role::Admin));
+        assert!(Roles::ADMIN.shared_with(Roles::NONE).is_empty());
         assert!(!Roles::NONE.allows(Role::Analyst));
     }
 }

@@ -51,6 +51,17 @@ pub struct SessionState {
     pub expires_at: Timestamp,
     /// Whether its version is the active one: then it may change what its credential may change.
     pub current: bool,
+    /// The user whom it was given for, if it stands for one: then it reads alone.
+    pub user: Option<User>,
+}
+
+/// The user whom a session was given for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct User {
+    /// The credential that is the user's key.
+    pub id: CredentialId,
+    /// What that may do: the session has no other roles.
+    pub roles: Roles,
 }
 
 impl Authenticated {
@@ -60,12 +71,14 @@ impl Authenticated {
         self.retiring = live.state.retiring_at(now).is_some_and(|r| r.version == self.version);
         if let Shown::Session(session) = &mut self.shown {
             session.current = live.state.active == Some(self.version);
+            self.roles = session.user.map_or(live.roles, |user| live.roles.shared_with(user.roles));
         }
     }
 
     /// Whether it may change anything at all: a session of a secret that was replaced may read alone.
     pub(super) fn check_current(&self) -> Result<(), CredentialRefusal> {
         match self.shown {
+            Shown::Session(SessionState { user: Some(_), .. }) => Err(CredentialRefusal::SecretRequired),
             Shown::Session(session) if !session.current => Err(if self.retiring {
                 CredentialRefusal::RetiringSecret
             } else {
@@ -230,6 +243,14 @@ impl Caller {
             return Ok(());
         }
         self.allow(workspace, roles, "credential")
+    }
+
+    /// Whether what the caller showed may change anything anywhere.
+    pub fn may_change(&self) -> Result<(), Failure> {
+        match self.credential().map(|who| who.shown) {
+            Some(Shown::Session(SessionState { user: Some(_), .. })) => Err(Failure::ReadsAlone),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the caller is the operator.

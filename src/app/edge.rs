@@ -47,7 +47,7 @@ impl Presented<'_> {
             Self::Pair(..) => Kind::Client,
             Self::Key(_) => Kind::WorkspaceKey,
             Self::Signature(_) => Kind::Signing,
-            Self::Session(_) => Kind::Exchange,
+            Self::Session(who) => who.kind,
         }
     }
 }

@@ -46,6 +46,9 @@ pub enum Failure {
         /// The role that would do.
         needs: Role,
     },
+    /// The caller showed a token that may read and no more.
+    #[error("this token may read, and change nothing: sign the request")]
+    ReadsAlone,
     /// Only the operator may do it.
     #[error("only the operator may do this")]
     OperatorOnly,
@@ -111,6 +114,7 @@ impl Failure {
             Self::Unauthenticated => "unauthenticated",
             Self::Captured => "captured-request",
             Self::Forbidden { .. } | Self::OperatorOnly => "forbidden",
+            Self::ReadsAlone => "signature-required",
             Self::KeyReused => "idempotency-key-reused",
             Self::InProgress => "idempotency-in-progress",
             Self::AnswerGone => "answer-destroyed",

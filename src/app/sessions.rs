@@ -3,24 +3,30 @@
 //! A token says what was true when it was given; what is true now is looked up in the live view, so that a
 //! revocation ends it at once. After an ordinary rotation it may still read, up to its end, and change nothing.
 //! One that was given for a secret in its grace period ends with that.
+//!
+//! A token is for one audience, and no other door takes it: an exchange credential's acts as that credential; one that
+//! an integrator got for a user only reads, with the roles that both have, and ends with the key of either.
 
 use std::sync::Arc;
 
-use rota_aggregates::authority::Roles;
+use rota_aggregates::authority::{Dialect, Roles};
 use rota_aggregates::credential::{Kind, Status};
 use rota_aggregates::record::Record;
-use rota_aggregates::{Timestamp, WorkspaceId};
+use rota_aggregates::secret::split_workspace_key;
+use rota_aggregates::{CredentialId, Timestamp, WorkspaceId};
 use rota_projections::live::{Live, LiveCredential};
 use zeroize::Zeroizing;
 
-use super::caller::{Authenticated, SessionState, Shown};
+use super::caller::{Authenticated, Caller, SessionState, Shown, User};
 use super::{App, Failure};
 use crate::log::LogError;
 use crate::sealing::{Item, Part, SealError};
-use crate::tokens::{BadToken, Claims, SigningKey, Verifier};
+use crate::tokens::{BadToken, Claims, SigningKey, USER_TOKEN_PREFIX, UserClaims, Verifier};
 
-/// Whom tokens are for: the one program that may show them.
-pub const AUDIENCE: &str = "fluide-developer";
+/// The one program that may show an exchange credential's token.
+pub const FLUIDE_CLIENT: &str = "fluide-developer";
+/// A token that an integrator gets for a user lives at most so long, and so long by default: 1 hour.
+pub const USER_TOKEN_SECONDS_MAX: u32 = 3_600;
 /// Who issues tokens unless another name is given.
 pub const ISSUER_DEFAULT: &str = "rota";
 /// A token lives so long by default: 1 hour.
@@ -29,6 +35,54 @@ pub const TOKEN_SECONDS_DEFAULT: u32 = 3_600;
 pub const TOKEN_SECONDS_MAX: u32 = 86_400;
 /// A key signs so long by default: 90 days.
 pub const KEY_DAYS_DEFAULT: u32 = 90;
+
+/// Whom a token is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Audience {
+    /// Fluide's clients: whoever exchanged a key and its secret.
+    Fluide,
+    /// Spritz' users: an integrator got it for one of them.
+    Spritz,
+}
+
+impl Audience {
+    /// Its name: `aud`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fluide => FLUIDE_CLIENT,
+            Self::Spritz => "spritz-user",
+        }
+    }
+
+    /// What stands before its tokens.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Fluide => "",
+            Self::Spritz => USER_TOKEN_PREFIX,
+        }
+    }
+
+    /// The kind of credential that gets its tokens.
+    fn kind(self) -> Kind {
+        match self {
+            Self::Fluide => Kind::Exchange,
+            Self::Spritz => Kind::Signing,
+        }
+    }
+
+    /// Whose tokens are taken at a dialect's door.
+    pub fn at(dialect: Dialect) -> Self {
+        if dialect == Dialect::Spritz { Self::Spritz } else { Self::Fluide }
+    }
+
+    /// Whose a token is by its form, and what was signed.
+    pub fn of(token: &str) -> (Self, &str) {
+        match token.strip_prefix(USER_TOKEN_PREFIX) {
+            Some(signed) => (Self::Spritz, signed),
+            None => (Self::Fluide, token),
+        }
+    }
+}
 
 /// How tokens are made.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,15 +108,24 @@ impl Default for SessionOptions {
 /// What the service keeps for its tokens.
 pub(super) struct Sessions {
     pub options: SessionOptions,
-    verifier: Verifier,
+    fluide: Verifier,
+    spritz: Verifier,
     /// The key that signed last, ready for use.
     signer: parking_lot::RwLock<Option<Arc<SigningKey>>>,
 }
 
 impl Sessions {
     pub(super) fn new(options: SessionOptions) -> Self {
-        let verifier = Verifier::new(&options.issuer, AUDIENCE);
-        Self { options, verifier, signer: parking_lot::RwLock::default() }
+        let of = |audience: Audience| Verifier::new(&options.issuer, audience.name());
+        let (fluide, spritz) = (of(Audience::Fluide), of(Audience::Spritz));
+        Self { options, fluide, spritz, signer: parking_lot::RwLock::default() }
+    }
+
+    fn verifier(&self, audience: Audience) -> &Verifier {
+        match audience {
+            Audience::Fluide => &self.fluide,
+            Audience::Spritz => &self.spritz,
+        }
     }
 }
 
@@ -112,38 +175,63 @@ pub(super) fn still_alive(live: &Live, who: &Authenticated, now: Timestamp) -> O
 }
 
 impl App {
-    /// The session behind a token, by what is true now. Answered from memory, which on a shared store is proved
-    /// current first.
-    pub async fn session(&self, token: &str) -> Result<Session, Failure> {
+    /// The session behind a token that is for `audience`, by what is true now. Answered from memory, which on a shared
+    /// store is proved current first.
+    pub async fn session(&self, token: &str, audience: Audience) -> Result<Session, Failure> {
         self.trusts_its_clock()?;
         self.current().await?;
-        self.session_in_memory(token).map_err(|reason| {
+        let session = self.session_in_memory(token).and_then(|session| {
+            if session.who.kind == audience.kind() {
+                Ok(session)
+            } else {
+                Err(BadToken::WrongAudience.into())
+            }
+        });
+        session.map_err(|reason| {
             tracing::debug!(%reason, "a session token was refused");
             Failure::Unauthenticated
         })
     }
 
-    /// As [`App::session`], on what is known: for a request that has been proved to be current already.
+    /// As [`App::session`], on what is known and for any audience: for a request that has been proved to be current
+    /// already.
     pub(super) fn session_in_memory(&self, token: &str) -> Result<Session, NoSession> {
         let now = self.now();
+        let (audience, signed) = Audience::of(token);
         let key = |id| self.tip.tip.read().live.token_keys().find_at(id, now).map(|key| key.public);
-        let claims = self.sessions.verifier.verify(token, now, key)?;
+        let claims = self.sessions.verifier(audience).verify(signed, now, key)?;
         let expires_at = Timestamp::from_micros(claims.exp.saturating_mul(1_000_000));
-        let state = SessionState { epoch: claims.epoch, bound: claims.retiring, expires_at, current: false };
-        let mut who = Authenticated {
-            credential: claims.sub,
-            workspace: claims.workspace,
-            kind: Kind::Exchange,
-            version: claims.secret_version,
-            retiring: false,
-            roles: Roles::NONE,
-            shown: Shown::Session(state),
+        let tip = self.tip.tip.read();
+        let alive = |credential, kind, version, epoch, bound, user| {
+            let state = SessionState { epoch, bound, expires_at, current: false, user };
+            let mut who = Authenticated {
+                credential,
+                workspace: claims.workspace,
+                kind,
+                version,
+                retiring: false,
+                roles: Roles::NONE,
+                shown: Shown::Session(state),
+            };
+            let live = still_alive(&tip.live, &who, now).ok_or(NoSession::Ended)?;
+            if live.state.workspace != claims.workspace || live.state.kind != kind {
+                return Err(NoSession::Ended);
+            }
+            who.refresh(&live, now);
+            Ok(who)
         };
-        let live = still_alive(&self.tip.tip.read().live, &who, now).ok_or(NoSession::Ended)?;
-        if live.state.workspace != claims.workspace || live.state.kind != Kind::Exchange {
-            return Err(NoSession::Ended);
-        }
-        who.refresh(&live, now);
+        let user = match (audience, claims.user) {
+            (Audience::Fluide, None) => None,
+            (Audience::Spritz, Some(user)) => {
+                let UserClaims { id, secret_version, epoch, retiring } = user;
+                let key = alive(id, Kind::WorkspaceKey, secret_version, epoch, retiring, None)?;
+                Some(User { id, roles: key.roles })
+            }
+            _ => return Err(BadToken::Malformed.into()),
+        };
+        let Claims { sub, secret_version, epoch, retiring, .. } = claims;
+        let who = alive(sub, audience.kind(), secret_version, epoch, retiring, user)?;
+        drop(tip);
         Ok(Session { who, claims })
     }
 
@@ -152,29 +240,77 @@ impl App {
         if who.kind != Kind::Exchange || who.shown != Shown::Secret {
             return Err(Failure::Unauthenticated);
         }
+        self.issue_token(Audience::Fluide, who, None, self.sessions.options.token_seconds).await
+    }
+
+    /// Gives a token for a user to the integrator that signed for it, once for each signature.
+    pub async fn exchange_for_user(
+        &self,
+        caller: &Caller,
+        user_key: &str,
+        seconds: u32,
+    ) -> Result<Option<(CredentialId, Issued)>, Failure> {
+        let who = caller.credential().ok_or(Failure::Unauthenticated)?;
+        if who.kind != Kind::Signing || !matches!(who.shown, Shown::Signature(Some(_))) {
+            return Err(Failure::Unauthenticated);
+        }
+        self.use_once(caller)?;
+        let public_id = split_workspace_key(user_key).map_or("", |(public_id, _)| public_id);
+        let user = self.verify_in(caller, public_id, user_key).await?;
+        let Some(user) = user.map(|v| v.who).filter(|user| user.kind == Kind::WorkspaceKey) else {
+            return Ok(None);
+        };
+        let seconds = seconds.min(USER_TOKEN_SECONDS_MAX).min(self.sessions.options.token_seconds);
+        let issued = self.issue_token(Audience::Spritz, &who, Some(&user), seconds).await?;
+        Ok(Some((user.credential, issued)))
+    }
+
+    async fn issue_token(
+        &self,
+        audience: Audience,
+        who: &Authenticated,
+        user: Option<&Authenticated>,
+        seconds: u32,
+    ) -> Result<Issued, Failure> {
         let now = self.now();
-        // Looked at again: what a token carries must belong together.
-        let live = still_alive(&self.tip.tip.read().live, who, now).ok_or(Failure::Unauthenticated)?;
         let (key, key_ends) = self.signing_key(now).await?;
-        let retiring = live.state.retiring_at(now).filter(|r| r.version == who.version);
-        let ends = [key_ends, retiring.map(|r| r.expires_at)];
-        let longest = now.seconds() + i64::from(self.sessions.options.token_seconds);
+        // Looked at again, all at one instant: what a token carries must belong together.
+        let standing = |who: &Authenticated| {
+            let live = still_alive(&self.tip.tip.read().live, who, now).ok_or(Failure::Unauthenticated)?;
+            let retiring = live.state.retiring_at(now).filter(|r| r.version == who.version);
+            Ok::<_, Failure>((live, retiring.map(|r| r.expires_at)))
+        };
+        let (live, ends) = standing(who)?;
+        let user = user.map(|user| standing(user).map(|(live, ends)| (user, live, ends))).transpose()?;
+        let user_ends = user.as_ref().and_then(|(_, _, ends)| *ends);
+        let longest = now.seconds() + i64::from(seconds);
         let claims = Claims {
             iss: self.sessions.options.issuer.clone(),
             sub: who.credential,
-            aud: AUDIENCE.to_owned(),
+            aud: audience.name().to_owned(),
             iat: now.seconds(),
             nbf: now.seconds(),
-            exp: ends.into_iter().flatten().map(Timestamp::seconds).fold(longest, i64::min),
+            exp: [key_ends, ends, user_ends]
+                .into_iter()
+                .flatten()
+                .map(Timestamp::seconds)
+                .fold(longest, i64::min),
             jti: self.entropy()?.id(now),
-            client_id: AUDIENCE.to_owned(),
+            client_id: (audience == Audience::Fluide).then(|| FLUIDE_CLIENT.to_owned()),
             workspace: who.workspace,
             api_key: live.public_id.text(),
             secret_version: who.version,
             epoch: live.epoch,
-            retiring: retiring.is_some(),
+            retiring: ends.is_some(),
+            user: user.map(|(user, live, ends)| UserClaims {
+                id: user.credential,
+                secret_version: user.version,
+                epoch: live.epoch,
+                retiring: ends.is_some(),
+            }),
         };
-        let token = key.sign(&claims).map_err(|e| Failure::NotRecordable(e.into()))?;
+        let signed = key.sign(&claims).map_err(|e| Failure::NotRecordable(e.into()))?;
+        let token = Zeroizing::new([audience.prefix(), &signed].concat());
         Ok(Issued { token, claims })
     }
 

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::caller::{Authenticated, Caller, Principal, Shown};
 use super::lifecycle::Change;
-use super::sessions::still_alive;
+use super::sessions::{Audience, still_alive};
 use super::{App, Failure};
 use crate::sealing::same;
 use crate::tokens::looks_like_a_token;
@@ -218,7 +218,7 @@ impl App {
     pub async fn authenticate_bearer(&self, anonymous: &Caller, token: &str) -> Result<Principal, Failure> {
         self.trusts_its_clock()?;
         if looks_like_a_token(token) {
-            match self.session(token).await {
+            match self.session(token, Audience::at(anonymous.dialect)).await {
                 Ok(session) => return Ok(Principal::Credential(session.who)),
                 // An operator's own key may look like one.
                 Err(Failure::Unauthenticated) => {}

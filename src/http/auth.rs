@@ -9,8 +9,9 @@ use rota_aggregates::credential::Kind;
 use zeroize::Zeroizing;
 
 use super::request::Request;
+use crate::app::sessions::Audience;
 use crate::app::signature::Entry;
-use crate::app::{Caller, Failure, Principal};
+use crate::app::{Authenticated, Caller, Failure, Principal};
 use crate::signing::{self, Body, Message};
 use crate::tokens::{Claims, looks_like_a_token};
 
@@ -113,6 +114,11 @@ impl Request {
         self.token().is_some_and(looks_like_a_token)
     }
 
+    /// Whether that is one that an integrator got for a user.
+    pub(crate) fn shows_user_token(&self) -> bool {
+        self.shows_session() && self.token().is_some_and(|token| Audience::of(token).0 == Audience::Spritz)
+    }
+
     fn token(&self) -> Option<&str> {
         self.authorization()
             .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
@@ -122,10 +128,16 @@ impl Request {
     /// Lets in a session, shown as a bearer token, with what that says.
     pub(crate) async fn session(&self, dialect: Dialect) -> Result<(Caller, Claims), NotLetIn> {
         let Some(token) = self.token() else { return Err(self.nothing(self.authorization().is_some())) };
-        match self.app().session(token).await {
+        match self.app().session(token, Audience::at(dialect)).await {
             Ok(session) => Ok((self.caller(Principal::Credential(session.who), dialect), session.claims)),
             Err(failure) => Err(self.keep_out(failure)),
         }
+    }
+
+    /// Who shows a token that an integrator got for a user. A failure is the caller's to count.
+    pub(crate) async fn user_of_token(&self) -> Result<Authenticated, Failure> {
+        let token = self.token().ok_or(Failure::Unauthenticated)?;
+        Ok(self.app().session(token, Audience::Spritz).await?.who)
     }
 
     /// Lets in a credential by its identifier and secret.
@@ -152,7 +164,7 @@ impl Request {
         if !matches!(failure, Failure::Unauthenticated) {
             return NotLetIn::Failed(failure);
         }
-        let limited = self.address().and_then(|a| self.server.limiter.failed(a, self.app().clock().now()));
+        let limited = self.address().and_then(|a| self.server.limiter.count(a, self.app().clock().now()));
         match limited {
             Some(retry_after) => NotLetIn::TooMany { retry_after },
             None => NotLetIn::Unknown { shown: true },

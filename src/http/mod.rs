@@ -19,7 +19,7 @@ mod request;
 mod spritz;
 mod tls;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +27,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::{App as HttpApp, HttpServer, web};
 use metrics_exporter_prometheus::PrometheusHandle;
+use rota_aggregates::CredentialId;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -96,7 +97,9 @@ impl ServeOptions {
 /// What handlers share.
 pub(crate) struct Server {
     pub(crate) app: Arc<App>,
-    limiter: Limiter,
+    limiter: Limiter<IpAddr>,
+    /// By integrator.
+    exchanges: Limiter<CredentialId>,
     ids: RequestIds,
     metrics: PrometheusHandle,
     trust_forwarded_for: bool,
@@ -133,6 +136,7 @@ pub async fn start(app: Arc<App>, options: ServeOptions) -> std::io::Result<Runn
     let server = web::Data::new(Server {
         app,
         limiter: Limiter::new(options.failed_logins_per_minute),
+        exchanges: Limiter::new(spritz::EXCHANGES_PER_MINUTE),
         ids: RequestIds::new()?,
         metrics: crate::telemetry::metrics(),
         trust_forwarded_for: options.trust_forwarded_for,

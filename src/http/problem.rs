@@ -29,7 +29,7 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         | Failure::TooMany { .. }
         | Failure::InProgress => StatusCode::CONFLICT,
         Failure::Unauthenticated | Failure::Captured => StatusCode::UNAUTHORIZED,
-        Failure::Forbidden { .. } | Failure::OperatorOnly => StatusCode::FORBIDDEN,
+        Failure::Forbidden { .. } | Failure::OperatorOnly | Failure::ReadsAlone => StatusCode::FORBIDDEN,
         Failure::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Failure::AnswerGone => StatusCode::GONE,
         Failure::Overloaded | Failure::Unavailable(_) | Failure::OutcomeUnknown => {

@@ -39,9 +39,9 @@ pub struct Claims {
     pub exp: i64,
     /// Its own id.
     pub jti: Uuid,
-    /// The program that it was given to.
-    #[serde(rename = "fluide_client_id")]
-    pub client_id: String,
+    /// The program that it was given to, if that is part of the format.
+    #[serde(rename = "fluide_client_id", default, skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
     /// The credential's workspace.
     #[serde(rename = "tenant_id")]
     pub workspace: WorkspaceId,
@@ -52,6 +52,23 @@ pub struct Claims {
     /// The credential's epoch then: a revocation changes it.
     pub epoch: u32,
     /// Whether that secret was in its grace period. Then the token ends with it, whenever that is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub retiring: bool,
+    /// The user whom it was given for, if it stands for one: it ends with that one's key as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<UserClaims>,
+}
+
+/// What a token says of the user whom it was given for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct UserClaims {
+    /// The credential that is the user's key.
+    pub id: CredentialId,
+    /// The version of the key that was shown.
+    pub secret_version: u32,
+    /// That credential's epoch then.
+    pub epoch: u32,
+    /// Whether that version was in its grace period.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub retiring: bool,
 }
@@ -137,10 +154,14 @@ impl std::fmt::Debug for SigningKey {
     }
 }
 
+/// What stands before a token that an integrator got for a user.
+pub const USER_TOKEN_PREFIX: &str = "spr_";
+
 /// Whether a bearer's credentials have the form of a token rather than of a key.
 pub fn looks_like_a_token(text: &str) -> bool {
+    let token = text.strip_prefix(USER_TOKEN_PREFIX).unwrap_or(text);
     // What every JSON object begins with in base64.
-    text.starts_with("eyJ") && text.bytes().filter(|b| *b == b'.').count() == 2
+    token.starts_with("eyJ") && token.bytes().filter(|b| *b == b'.').count() == 2
 }
 
 /// Checks tokens of one issuer for one audience.

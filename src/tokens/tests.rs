@@ -22,12 +22,13 @@ fn claims() -> Claims {
         nbf: NOW,
         exp: NOW + 60,
         jti: Uuid::from_u128(9),
-        client_id: "us".to_owned(),
+        client_id: Some("us".to_owned()),
         workspace: WorkspaceId(Uuid::from_u128(8)),
         api_key: "fl_dev_x".to_owned(),
         secret_version: 1,
         epoch: 0,
         retiring: false,
+        user: None,
     }
 }
 

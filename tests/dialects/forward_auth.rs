@@ -10,7 +10,7 @@ use crate::signer::Signer;
 use crate::support::{As, Home, Reply, Server, pair, send, text};
 
 pub const ASK: &str = "/v1/forward-auth";
-pub const IDENTITY: [&str; 9] = [
+pub const IDENTITY: [&str; 10] = [
     "rota-workspace",
     "rota-credential",
     "rota-public-id",
@@ -18,6 +18,7 @@ pub const IDENTITY: [&str; 9] = [
     "rota-version",
     "rota-roles",
     "rota-proof",
+    "rota-user",
     "rota-expires-at",
     "rota-content-digest",
 ];

@@ -21,6 +21,7 @@ mod nginx;
 mod spritz;
 mod spritz_regenerate;
 mod spritz_signatures;
+mod spritz_tokens;
 mod spritz_webhook_secret;
 mod spritz_webhooks;
 mod token_keys;

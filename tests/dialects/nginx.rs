@@ -203,7 +203,8 @@ async fn the_service_learns_who_it_is_from_rota_alone() {
         "{reply:?}"
     );
     let workspace = &behind.guarded.workspace;
-    let expected = [workspace, &client.id, &client.public, "client", "1", "none", "secret", "none", "none"];
+    let expected =
+        [workspace, &client.id, &client.public, "client", "1", "none", "secret", "none", "none", "none"];
     for (name, value) in IDENTITY.iter().zip(expected) {
         assert_eq!(seen(&reply, name), [value], "{name}");
     }

@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::signer::Signer;
-use crate::signing::{opens, regenerate};
+use crate::signing::{opens, regenerate, signed};
 use crate::support::Service;
 
 /// If this fails, a secret that somebody was told is dead lets others in.
@@ -149,6 +150,48 @@ async fn dead_sessions_open_nothing() {
         }
         let reply = operator.exchange(&public, &new).await;
         assert!(is_dead(&reply), "{}", reply.text);
+        stop.store(true, Ordering::Relaxed);
+        futures_util::future::join_all(hammers).await;
+    }
+}
+
+/// If this fails, a token that an integrator got for a user outlives the integrator's key or the user's.
+#[tokio::test(flavor = "multi_thread")]
+async fn dead_user_tokens_open_nothing() {
+    let service = Service::start().await;
+    let operator = &service.operator;
+    let workspace = operator.open_workspace("users").await;
+    for round in 0..8 {
+        let (id, public, secret) = operator.issue(&workspace, "signing").await;
+        let (user, key, _) = operator.workspace_key(&workspace, &["analyst"]).await;
+        let signer = Signer::new(&public, &secret);
+        let body = json!({ "userApiKey": key }).to_string();
+        let reply = signed(&service, &signer, Method::POST, "/v1/integrator/tokens", &body, &[]).await;
+        let session = operator.with_bearer(reply.expect(200).json()["accessToken"].as_str().unwrap());
+        let stop = Arc::new(AtomicBool::new(false));
+        let hammers: Vec<_> = (0..2)
+            .map(|_| {
+                let (session, stop) = (session.clone(), Arc::clone(&stop));
+                tokio::spawn(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        session.get("/v1/integrator/").await;
+                    }
+                })
+            })
+            .collect();
+        session.get("/v1/integrator/").await.expect(200);
+        let ended = if round % 2 == 0 { &id } else { &user };
+        // An ordinary rotation leaves it its reading rights.
+        operator.post(&format!("/v1/credentials/{ended}/rotate"), json!({})).await.expect(200);
+        session.get("/v1/integrator/").await.expect(200);
+        let (route, body) = match round / 2 {
+            0 | 1 => ("revoke", json!({})),
+            2 => ("rotate", json!({ "reason": "compromised" })),
+            _ => ("versions/2/revoke", json!({})),
+        };
+        operator.post(&format!("/v1/credentials/{ended}/{route}"), body).await.expect(200);
+        let reply = session.get("/v1/integrator/").await;
+        assert!([401, 429].contains(&reply.status.as_u16()), "{}", reply.text);
         stop.store(true, Ordering::Relaxed);
         futures_util::future::join_all(hammers).await;
     }

@@ -18,6 +18,7 @@ use self::original::{BodyRule, Original};
 use super::auth::{NotLetIn, decode_basic};
 use super::request::{REQUEST_ID, Request};
 use super::{body, fluide, hopae, problem, spritz};
+use crate::app::caller::Shown;
 use crate::app::edge::{Door, Passed, Presented};
 use crate::app::{Authenticated, Failure, Principal};
 use crate::signing::{self, Body, Message};
@@ -36,6 +37,7 @@ enum Way {
     Basic,
     Bearer,
     Session,
+    UserToken,
     Signature,
 }
 
@@ -47,6 +49,7 @@ impl Way {
         }
         match request.authorization() {
             Some((scheme, _)) if scheme.eq_ignore_ascii_case("basic") => Some(Self::Basic),
+            _ if request.shows_user_token() => Some(Self::UserToken),
             _ if request.shows_session() || fluide::is_spoken(request) => Some(Self::Session),
             Some(_) => Some(Self::Bearer),
             None => request.header("authorization").map(|_| Self::Bearer),
@@ -58,7 +61,7 @@ impl Way {
             Self::Basic => Dialect::Hopae,
             Self::Bearer => Dialect::Native,
             Self::Session => Dialect::Fluide,
-            Self::Signature => Dialect::Spritz,
+            Self::UserToken | Self::Signature => Dialect::Spritz,
         }
     }
 }
@@ -77,8 +80,9 @@ async fn ask(request: Request, payload: web::Payload) -> HttpResponse {
     let entered = match way {
         Way::Basic => basic(&request, &door).await,
         Way::Bearer => bearer(&request, &door).await,
+        Way::UserToken => user_token(&request, &door).await,
         Way::Session => match fluide::enter(&request).await {
-            Ok(who) => session(&request, &door, who).await,
+            Ok(who) => session(&request, way, &door, who).await,
             Err(refused) => return fluide::turn_away(&request, refused),
         },
         Way::Signature => match Original::of(&request) {
@@ -110,8 +114,13 @@ async fn bearer(request: &Request, door: &Door) -> Entered {
     Ok((request.app().pass(door, &anonymous, Presented::Key(key)).await?, None))
 }
 
-async fn session(request: &Request, door: &Door, who: Authenticated) -> Entered {
-    let anonymous = request.caller(Principal::Anonymous, Way::Session.dialect());
+async fn user_token(request: &Request, door: &Door) -> Entered {
+    let who = request.user_of_token().await?;
+    session(request, Way::UserToken, door, who).await
+}
+
+async fn session(request: &Request, way: Way, door: &Door, who: Authenticated) -> Entered {
+    let anonymous = request.caller(Principal::Anonymous, way.dialect());
     Ok((request.app().pass(door, &anonymous, Presented::Session(who)).await?, None))
 }
 
@@ -142,9 +151,13 @@ fn identity(request: &Request, way: Way, passed: &Passed, digest: Option<[u8; 32
     let (who, until) = (passed.verified.who, passed.verified.expires_at);
     let proof = match way {
         Way::Signature => "signature",
-        Way::Session => "session",
+        Way::Session | Way::UserToken => "session",
         Way::Basic | Way::Bearer if who.kind == Kind::WorkspaceKey => "workspace-key",
         Way::Basic | Way::Bearer => "secret",
+    };
+    let user = match who.shown {
+        Shown::Session(session) => session.user,
+        Shown::Secret | Shown::Signature(_) => None,
     };
     let roles: Vec<_> = who.roles.iter().map(Role::name).collect();
     let roles = if roles.is_empty() { NONE.to_owned() } else { roles.join(",") };
@@ -159,6 +172,7 @@ fn identity(request: &Request, way: Way, passed: &Passed, digest: Option<[u8; 32
     response.insert_header(("Rota-Version", who.version.to_string()));
     response.insert_header(("Rota-Roles", roles));
     response.insert_header(("Rota-Proof", proof));
+    response.insert_header(("Rota-User", user.map_or(NONE.to_owned(), |user| user.id.to_string())));
     response.insert_header(("Rota-Expires-At", until.map_or(NONE.to_owned(), |until| until.to_string())));
     response.insert_header(("Rota-Content-Digest", digest.unwrap_or_else(|| NONE.to_owned())));
     response.finish()
@@ -170,7 +184,7 @@ fn refuse(request: &Request, way: Way, not: NotLetIn) -> HttpResponse {
         Way::Basic => hopae::refuse_app(request, &not),
         Way::Bearer => problem::of_entry(request, &not),
         Way::Session => fluide::refuse(request, not),
-        Way::Signature => spritz::refuse(request, &not),
+        Way::UserToken | Way::Signature => spritz::refuse(request, &not),
     }
 }
 

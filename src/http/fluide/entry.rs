@@ -6,7 +6,7 @@ use rota_aggregates::credential::Kind;
 
 use super::super::request::Request;
 use super::error::Refused;
-use crate::app::sessions::AUDIENCE;
+use crate::app::sessions::FLUIDE_CLIENT;
 use crate::app::{Caller, Failure};
 use crate::tokens::Claims;
 
@@ -37,7 +37,7 @@ fn header<'a>(request: &'a Request, name: &str) -> Result<Option<&'a str>, Refus
 /// The client id must be there, and the one program's that tokens are for.
 fn client(request: &Request) -> Result<(), Refused> {
     match header(request, CLIENT)? {
-        Some(AUDIENCE) => Ok(()),
+        Some(FLUIDE_CLIENT) => Ok(()),
         Some(_) => Err(Refused::client()),
         None => Err(Refused::missing(CLIENT)),
     }
@@ -77,7 +77,7 @@ async fn enter(request: &Request, key_required: bool) -> Result<Asker, Refused> 
     }
     let entered = request.session(Dialect::Fluide).await.map_err(|not| Refused::entry(not, false))?;
     let asker = Asker { caller: entered.0, claims: entered.1 };
-    if named != asker.claims.client_id {
+    if asker.claims.client_id.as_deref() != Some(named) {
         return Err(Refused::client());
     }
     match key {

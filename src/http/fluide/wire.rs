@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::super::answer::Shown;
 use crate::app::rotate::Made;
-use crate::app::sessions::{AUDIENCE, Issued};
+use crate::app::sessions::{FLUIDE_CLIENT, Issued};
 use crate::tokens::Claims;
 
 /// The envelope of every success.
@@ -30,7 +30,7 @@ pub(super) struct Exchanged<'a> {
     access_token: &'a str,
     exp: i64,
     tenant_id: rota_aggregates::WorkspaceId,
-    fluide_client_id: &'a str,
+    fluide_client_id: Option<&'a str>,
     auth_context_path: &'a str,
 }
 
@@ -40,7 +40,7 @@ impl<'a> Exchanged<'a> {
             access_token: &issued.token,
             exp: issued.claims.exp,
             tenant_id: issued.claims.workspace,
-            fluide_client_id: &issued.claims.client_id,
+            fluide_client_id: issued.claims.client_id.as_deref(),
             auth_context_path: path,
         }
     }
@@ -81,7 +81,7 @@ impl<'a> Current<'a> {
         let used = view.versions.iter().filter_map(|v| v.last_used_at).max();
         Self {
             api_key: &view.public_id,
-            client_id: AUDIENCE,
+            client_id: FLUIDE_CLIENT,
             tenant_id: view.workspace,
             status: if view.status == Status::Revoked { "revoked" } else { "active" },
             secret_last_four: active.map_or_else(|| view.hint(), |v| v.hint.as_str()),
@@ -119,7 +119,7 @@ impl<'a> NewSecret<'a> {
 #[serde(rename_all = "camelCase")]
 pub(super) struct Context<'a> {
     tenant_id: rota_aggregates::WorkspaceId,
-    fluide_client_id: &'a str,
+    fluide_client_id: Option<&'a str>,
     api_key: &'a str,
     scopes: Vec<&'static str>,
     issued_at: String,
@@ -131,7 +131,7 @@ impl<'a> Context<'a> {
         let issued = rota_aggregates::Timestamp::from_micros(claims.iat.saturating_mul(1_000_000));
         Self {
             tenant_id: claims.workspace,
-            fluide_client_id: &claims.client_id,
+            fluide_client_id: claims.client_id.as_deref(),
             api_key: &claims.api_key,
             scopes: roles.iter().map(rota_aggregates::authority::Role::name).collect(),
             issued_at: issued.to_millis_text(),

@@ -55,6 +55,9 @@ struct Token {
     iss: String,
     aud: String,
     jti: Uuid,
+    /// Whom an integrator got it for.
+    #[serde(rename = "userId", skip_serializing_if = "Option::is_none")]
+    user: Option<CredentialId>,
 }
 
 impl Worth {
@@ -68,7 +71,14 @@ impl Worth {
             sub: who.credential,
             token_type: "Bearer",
             exp: passed.verified.expires_at.map(Timestamp::seconds),
-            token: claims.map(|Claims { iat, nbf, iss, aud, jti, .. }| Token { iat, nbf, iss, aud, jti }),
+            token: claims.map(|Claims { iat, nbf, iss, aud, jti, user, .. }| Token {
+                iat,
+                nbf,
+                iss,
+                aud,
+                jti,
+                user: user.map(|user| user.id),
+            }),
             credential_id: who.credential,
             workspace_id: who.workspace,
             kind: who.kind,

@@ -177,11 +177,30 @@ pub(super) fn of_entry(request: &Request, not: &NotLetIn) -> HttpResponse {
             unauthorized(request)
         }
         NotLetIn::TooMany { retry_after } => {
-            metrics::counter!("rota_refusals_total", "code" => "too-many-failures").increment(1);
-            let status = StatusCode::TOO_MANY_REQUESTS;
-            let detail = "too many failed authentications from this address".to_owned();
-            let problem = blank(request, status, "too-many-failures", detail);
-            respond(request, status, "system:rate-limited", problem, Some(*retry_after))
+            let detail = "too many failed authentications from this address";
+            too_many(request, "too-many-failures", detail, *retry_after)
         }
     }
+}
+
+/// The answer to one too many of something.
+pub(super) fn too_many(
+    request: &Request,
+    code: &'static str,
+    detail: &str,
+    retry_after: u64,
+) -> HttpResponse {
+    metrics::counter!("rota_refusals_total", "code" => code).increment(1);
+    let status = StatusCode::TOO_MANY_REQUESTS;
+    let problem = blank(request, status, code, detail.to_owned());
+    respond(request, status, "system:rate-limited", problem, Some(retry_after))
+}
+
+/// The answer to a field that should prove something and does not.
+pub(super) fn of_wrong_field(request: &Request, field: &str, detail: &str) -> HttpResponse {
+    metrics::counter!("rota_refusals_total", "code" => "unauthenticated").increment(1);
+    let status = StatusCode::UNAUTHORIZED;
+    let problem =
+        Problem { field: Some(field), ..blank(request, status, "unauthenticated", detail.to_owned()) };
+    respond(request, status, "auth:unauthorized", problem, None)
 }

@@ -9,11 +9,12 @@ mod body;
 mod error;
 mod integrator;
 mod regenerate;
+mod tokens;
 mod webhook_secret;
 mod webhooks;
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
+use actix_web::http::{Method, StatusCode};
 use actix_web::{HttpResponse, web};
 use rota_aggregates::authority::Dialect;
 use rota_aggregates::{CredentialId, Position, WorkspaceId};
@@ -23,11 +24,14 @@ use super::auth::NotLetIn;
 use super::request::{REQUEST_ID, Request};
 use crate::app::{Caller, Failure};
 
+pub(super) use self::tokens::EXCHANGES_PER_MINUTE;
+
 pub(super) fn routes(config: &mut web::ServiceConfig) {
     let integrator = web::scope("/v1/integrator")
         .route("", web::get().to(integrator::get))
         .route("/", web::get().to(integrator::get))
         .route("/regenerate-secret", web::post().to(regenerate::post))
+        .route("/tokens", web::post().to(tokens::post))
         .route("/webhook-secret", web::post().to(webhook_secret::post))
         .route("/webhooks", web::get().to(webhooks::list))
         .route("/webhooks", web::post().to(webhooks::create))
@@ -98,7 +102,9 @@ where
         Ok(caller) => caller,
         Err(not) => return error::of_entry(&request, &not),
     };
-    let outcome = match workspace_of(&request, &caller) {
+    let reads = request.http.method() == Method::GET;
+    let may = if reads { Ok(()) } else { caller.may_change() };
+    let outcome = match may.and_then(|()| workspace_of(&request, &caller)) {
         Ok(workspace) => handler(&request, Asker { caller, workspace, body }).await,
         Err(failure) => Err(failure),
     };
