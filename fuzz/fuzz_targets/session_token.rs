@@ -25,12 +25,13 @@ static BENCH: LazyLock<Bench> = LazyLock::new(|| {
         nbf: 0,
         exp: i64::MAX,
         jti: CredentialId::default().0,
-        client_id: "us".to_owned(),
+        client_id: Some("us".to_owned()),
         workspace: WorkspaceId::default(),
         api_key: "fl_dev_x".to_owned(),
         secret_version: 1,
         epoch: 0,
         retiring: false,
+        user: None,
     };
     let good = key.sign(&claims).expect("claims have a JSON form").to_string();
     Bench { verifier: Verifier::new("rota", "us"), key, good }
