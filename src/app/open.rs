@@ -27,6 +27,7 @@ use crate::log::sqlite::beside;
 use crate::log::{EventLog, LogError};
 use crate::notices::Notices;
 use crate::notices::sqlite::SqliteNotices;
+use crate::notices::store::NoticeStore;
 use crate::views::Views;
 
 /// The clocks are compared this often.
@@ -105,7 +106,8 @@ impl App {
         let random = SystemRandom::new();
         let given = options.master_key.is_some() || options.store == StoreUrl::Memory;
         let master_key_file = (!given).then(|| options.master_key_path());
-        let Store { log, database, snapshots, sqlite, held } = Store::open(&mut options, &random).await?;
+        let Store { log, database, snapshots, sqlite, notices, held } =
+            Store::open(&mut options, &random).await?;
         let (views_path, notices_path) = (beside(&database, "views"), beside(&database, "notices"));
         if let Some(by_millis) = clock_off(&*log, &*options.clock).await? {
             return Err(OpenError::ClockOff { by_millis });
@@ -145,7 +147,10 @@ impl App {
             (options.store == StoreUrl::Memory).then(|| Scratch([views_path.clone(), notices_path.clone()]));
         let views = Arc::new(Views::open(&views_path, Arc::clone(&log), Arc::clone(&tip)).await?);
         let follow = tokio::spawn(Arc::clone(&views).follow(committer.head()));
-        let store = Arc::new(SqliteNotices::open(&notices_path).await?);
+        let store: Arc<dyn NoticeStore> = match notices {
+            Some(shared) => Arc::new(shared),
+            None => Arc::new(SqliteNotices::open(&notices_path).await?),
+        };
         let notices = Notices::new(store, options.egress).map_err(LogError::unavailable)?;
         tasks.push(follow);
         let read_index = log.is_shared().then(|| {

@@ -16,6 +16,7 @@ use crate::log::memory::MemoryLog;
 use crate::log::postgres::PostgresLog;
 use crate::log::sqlite::{self, SqliteLog};
 use crate::log::{EventLog, LogError};
+use crate::notices::postgres::PostgresNotices;
 
 /// The name under which a shared store keeps what its replicas' files are named by.
 pub(super) const LEDGER: &str = "ledger-id";
@@ -42,6 +43,8 @@ pub(super) struct Store {
     pub(super) database: PathBuf,
     pub(super) snapshots: Option<Snapshots>,
     pub(super) sqlite: Option<Arc<SqliteLog>>,
+    /// The deliveries of all replicas; `None`: they are in a file of this process.
+    pub(super) notices: Option<PostgresNotices>,
     /// What keeps another process from these files.
     pub(super) held: Option<File>,
 }
@@ -53,17 +56,24 @@ impl Store {
                 let name = format!("rota-{}.db", Uuid::from_bytes(*random_bytes::<16>(random)?));
                 let log = options.log.take().unwrap_or_else(|| Arc::new(MemoryLog::new()));
                 let database = std::env::temp_dir().join(name);
-                Self { log, database, snapshots: None, sqlite: None, held: None }
+                Self { log, database, snapshots: None, sqlite: None, notices: None, held: None }
             }
             StoreUrl::Sqlite(path) => {
                 let log = Arc::new(SqliteLog::open(path).await?);
                 let snapshots = Some(Snapshots::beside(path));
-                Self { log: log.clone(), database: path.clone(), snapshots, sqlite: Some(log), held: None }
+                Self {
+                    log: log.clone(),
+                    database: path.clone(),
+                    snapshots,
+                    sqlite: Some(log),
+                    notices: None,
+                    held: None,
+                }
             }
             StoreUrl::Postgres(url) => {
-                let log: Arc<dyn EventLog> =
-                    Arc::new(PostgresLog::open(url, *random_bytes::<8>(random)?).await?);
-                Self::shared(log, &options.data, random).await?
+                let log = PostgresLog::open(url, *random_bytes::<8>(random)?).await?;
+                let notices = Some(PostgresNotices::new(log.pool().clone()));
+                Self { notices, ..Self::shared(Arc::new(log), &options.data, random).await? }
             }
             #[cfg(feature = "esdb")]
             StoreUrl::Esdb(url) => {
@@ -79,7 +89,7 @@ impl Store {
         let database = replica_files(data, &*log, random).await?;
         let held = Some(sqlite::hold(&database).await?);
         let snapshots = Some(Snapshots::beside(&database));
-        Ok(Self { log, database, snapshots, sqlite: None, held })
+        Ok(Self { log, database, snapshots, sqlite: None, notices: None, held })
     }
 }
 

@@ -347,7 +347,7 @@ impl App {
             created: now,
             next: now,
         };
-        self.notices.store.add(&[new]).await?;
+        self.notices.store.add(&new).await?;
         self.notices.wake();
         self.delivery(id, notice.id).await
     }

@@ -7,10 +7,12 @@
 //!
 //! - [`notice`]: which events are told, and in which words;
 //! - [`sign`]: the signatures;
-//! - [`store`]: what must survive a restart; [`sqlite`]: its embedded form;
+//! - [`store`]: what must survive a restart; [`sqlite`] and [`postgres`]: its embedded and its shared form;
 //! - [`scribe`], [`sender`]: the two tasks.
 
 pub mod notice;
+pub mod postgres;
+mod row;
 mod scribe;
 mod sender;
 pub mod sign;

@@ -4,6 +4,7 @@
 //! plans none twice. A webhook is told of what happens after it was made or last enabled, as it is when the
 //! scribe comes to the event.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use rota_aggregates::credential::{CredentialEvent, Replaced};
@@ -11,9 +12,10 @@ use rota_aggregates::record::Record;
 use rota_aggregates::webhook::{Status, WebhookEvent};
 use rota_aggregates::{CredentialId, Event, Position, Timestamp, WebhookId, WorkspaceId};
 use rota_projections::live::{Live, LiveWebhook};
+use tokio::sync::watch;
 
 use super::notice::{EXPIRING, Notice};
-use super::store::NewDelivery;
+use super::store::{Change, NewDelivery};
 use crate::app::{App, Failure};
 use crate::log::committer::decode;
 
@@ -31,24 +33,18 @@ const BACKLOG_MAX: u64 = 100_000;
 /// Reads the feed for ever. Ends when the committer does.
 pub(super) async fn follow(app: &App) {
     let mut head = app.head();
-    let mut scribe = loop {
+    loop {
         match Scribe::begin(app).await {
-            Ok(scribe) => break scribe,
+            Ok(Some(scribe)) => {
+                if scribe.follow(&mut head).await.is_break() {
+                    return;
+                }
+                tracing::warn!("somebody else writes notices down; beginning where they are");
+            }
+            Ok(None) => {}
             Err(error) => complain(&error),
         }
         tokio::time::sleep(RETRY).await;
-    };
-    loop {
-        if let Err(error) = scribe.catch_up().await {
-            complain(&error);
-            tokio::time::sleep(RETRY).await;
-            continue;
-        }
-        let next = scribe.next;
-        if head.wait_for(|head| *head > next).await.is_err() {
-            return;
-        }
-        tokio::time::sleep(GATHER).await;
     }
 }
 
@@ -66,9 +62,12 @@ struct Scribe<'a> {
 }
 
 impl<'a> Scribe<'a> {
-    async fn begin(app: &'a App) -> Result<Self, Failure> {
-        let head = *app.head().borrow();
+    /// `None`: somebody else moved the cursor in between.
+    async fn begin(app: &'a App) -> Result<Option<Self>, Failure> {
         let stored = app.notices().store.cursor().await?;
+        // Whoever had the job before may have read further than this replica knows.
+        app.current().await?;
+        let head = *app.head().borrow();
         // Without a cursor, or with one of another ledger, nobody knows what was told: telling all of it again
         // would be worse than to begin here.
         let next = stored.filter(|stored| *stored <= head).unwrap_or(head);
@@ -76,60 +75,89 @@ impl<'a> Scribe<'a> {
             if head > Position(0) && app.tip().tip.read().live.has_webhooks() {
                 tracing::warn!(position = %next, "it is not known what was told to webhooks; beginning here");
             }
-            app.notices().store.advance(next, &[]).await?;
+            if !app.notices().store.advance(stored, next, &[]).await? {
+                return Ok(None);
+            }
         }
-        Ok(Self { app, next, stored: next })
+        Ok(Some(Self { app, next, stored: next }))
     }
 
-    async fn catch_up(&mut self) -> Result<(), Failure> {
+    /// Follows the feed: until somebody else moves the cursor, or the committer ends (a break).
+    async fn follow(mut self, head: &mut watch::Receiver<Position>) -> ControlFlow<()> {
         loop {
-            let has_webhooks = self.app.tip().tip.read().live.has_webhooks();
-            if !has_webhooks {
-                // Nobody is to be told of anything up to here: who registers from now on is told of later events.
-                let head = *self.app.head().borrow();
-                if !self.app.tip().tip.read().live.has_webhooks() {
-                    self.next = self.next.max(head);
+            match self.catch_up().await {
+                Ok(true) => {}
+                Ok(false) => return ControlFlow::Continue(()),
+                Err(error) => {
+                    complain(&error);
+                    tokio::time::sleep(RETRY).await;
+                    continue;
                 }
+            }
+            let next = self.next;
+            if head.wait_for(|head| *head > next).await.is_err() {
+                return ControlFlow::Break(());
+            }
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+
+    /// Reads up to the head. `false`: somebody else moved the cursor.
+    async fn catch_up(&mut self) -> Result<bool, Failure> {
+        loop {
+            // Not beyond what this replica has folded: who is to be told is asked of its live view.
+            let head = *self.app.head().borrow();
+            if !self.app.tip().tip.read().live.has_webhooks() {
+                // Nobody is to be told of anything up to here: who registers from now on is told of later events.
+                self.next = self.next.max(head);
                 return self.keep(&[]).await;
             }
-            let page = self.app.log().read(self.next, PAGE).await?;
-            let last = page.leaves.len() < PAGE;
-            let mut new = Vec::new();
+            let ahead = usize::try_from(head.0.saturating_sub(self.next.0)).unwrap_or(PAGE);
+            if ahead == 0 {
+                return Ok(true);
+            }
+            let page = self.app.log().read(self.next, ahead.min(PAGE)).await?;
+            let mut changes = Vec::new();
             for recorded in decode(page) {
                 let recorded = recorded?;
-                self.effect(&recorded.record).await?;
-                self.plan(&recorded.record, recorded.position, &mut new);
+                self.effect(&recorded.record, &mut changes);
+                self.plan(&recorded.record, recorded.position, &mut changes);
                 self.next = Position(recorded.position.0 + 1);
             }
-            self.keep(&new).await?;
-            if last {
-                return Ok(());
+            if !self.keep(&changes).await? {
+                return Ok(false);
             }
             tokio::task::yield_now().await;
         }
     }
 
-    async fn keep(&mut self, new: &[NewDelivery]) -> Result<(), Failure> {
-        if new.is_empty() && self.next.0 - self.stored.0 < CURSOR_EVERY {
-            return Ok(());
+    /// Writes changes down, and the cursor with them. `false`: somebody else moved it, and nothing is written.
+    async fn keep(&mut self, changes: &[Change]) -> Result<bool, Failure> {
+        if changes.is_empty() && self.next.0 - self.stored.0 < CURSOR_EVERY {
+            return Ok(true);
         }
-        let kept = self.app.notices().store.advance(self.next, new).await;
-        if let Err(error) = kept {
-            // What was planned is not written down: it is planned anew.
-            self.next = self.stored;
-            return Err(error.into());
+        let kept = self.app.notices().store.advance(Some(self.stored), self.next, changes).await;
+        match kept {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(error) => {
+                // What was planned is not written down: it is planned anew.
+                self.next = self.stored;
+                return Err(error.into());
+            }
         }
         self.stored = self.next;
-        if !new.is_empty() {
+        if !changes.is_empty() {
             self.app.notices().wake();
-            self.bound(new).await?;
+            self.bound(changes).await?;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Disables webhooks for which too much waits.
-    async fn bound(&self, new: &[NewDelivery]) -> Result<(), Failure> {
-        let webhooks: std::collections::BTreeSet<_> = new.iter().map(|delivery| delivery.webhook).collect();
+    async fn bound(&self, changes: &[Change]) -> Result<(), Failure> {
+        let new = changes.iter().flat_map(Change::brings);
+        let webhooks: std::collections::BTreeSet<_> = new.map(|delivery| delivery.webhook).collect();
         for webhook in webhooks {
             if self.app.notices().store.health(webhook).await?.waiting > BACKLOG_MAX {
                 let cause = rota_aggregates::webhook::DisableCause::Backlog;
@@ -140,33 +168,29 @@ impl<'a> Scribe<'a> {
     }
 
     /// What an event of a webhook's own means for its deliveries.
-    async fn effect(&self, record: &Record) -> Result<(), Failure> {
-        let Event::Webhook(event) = &record.event else { return Ok(()) };
+    fn effect(&self, record: &Record, changes: &mut Vec<Change>) {
+        let Event::Webhook(event) = &record.event else { return };
         let id = WebhookId(record.stream.id);
-        let store = &self.app.notices().store;
         match event {
-            WebhookEvent::WebhookDeleted(_) => store.forget(id).await?,
+            WebhookEvent::WebhookDeleted(_) => changes.push(Change::Forget(id)),
             WebhookEvent::WebhookRegistered(_)
             | WebhookEvent::WebhookChanged(_)
             | WebhookEvent::WebhookEnabled(_) => {
                 if matches!(event, WebhookEvent::WebhookEnabled(_)) {
-                    store.forgive(id).await?;
+                    changes.push(Change::Forgive(id));
                 }
                 let now = self.app.now();
-                let new = {
-                    let tip = self.app.tip().tip.read();
-                    let webhook = tip.live.webhook(id).filter(|w| w.state.status == Status::Enabled);
-                    webhook.map(|webhook| retiring_now(&tip.live, webhook, now)).unwrap_or_default()
-                };
-                store.replace(id, EXPIRING, &new).await?;
-                self.app.notices().wake();
+                let tip = self.app.tip().tip.read();
+                // One that is deleted by now is forgotten a few events on.
+                let webhook = tip.live.webhook(id).filter(|w| w.state.status == Status::Enabled);
+                let new = webhook.map(|webhook| retiring_now(&tip.live, webhook, now)).unwrap_or_default();
+                changes.push(Change::Replace { webhook: id, name: EXPIRING, new });
             }
             WebhookEvent::WebhookDisabled(_) => {}
         }
-        Ok(())
     }
 
-    fn plan(&self, record: &Record, position: Position, new: &mut Vec<NewDelivery>) {
+    fn plan(&self, record: &Record, position: Position, changes: &mut Vec<Change>) {
         let now = self.app.now();
         let tip = self.app.tip().tip.read();
         let workspace = record.context.workspace;
@@ -179,13 +203,15 @@ impl<'a> Scribe<'a> {
         if let Some(notice) = Notice::of(record, position) {
             let payload = payload(&tip.live, &notice);
             let wanted = webhooks.iter().filter(|webhook| wants(webhook, &notice));
-            new.extend(wanted.map(|webhook| delivery(webhook, &notice, payload.clone(), now)));
+            let told = wanted.map(|webhook| delivery(webhook, &notice, payload.clone(), now));
+            changes.extend(told.map(Change::Tell));
         }
         let Event::Credential(event) = &record.event else { return };
         if let Some((version, expires_at)) = retired(event) {
             let id = CredentialId(record.stream.id);
             for webhook in webhooks {
-                new.extend(expiring(&tip.live, webhook, workspace, (id, version, expires_at), now));
+                let told = expiring(&tip.live, webhook, workspace, (id, version, expires_at), now);
+                changes.extend(told.map(Change::Tell));
             }
         }
     }

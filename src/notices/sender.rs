@@ -40,6 +40,10 @@ const AT_ONCE_MAX: usize = 128;
 const AT_ONCE_EACH: usize = 4;
 /// Somebody else may have written something down: another replica, or a clock that was set.
 const LOOK: Duration = Duration::from_secs(5);
+/// The same, where there are other replicas: a test or a redelivery may have been asked of one of them.
+const LOOK_SHARED: Duration = Duration::from_secs(1);
+/// A delivery is claimed for so long: longer than an attempt takes, by the difference that clocks may have.
+const CLAIM_SECONDS: u64 = 25;
 /// After a failure of the store the next look waits this long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -85,6 +89,7 @@ impl OnTheirWay {
 pub(super) async fn send(app: &std::sync::Arc<App>) {
     let mut on_their_way = OnTheirWay::default();
     let mut last = None;
+    let look = if app.is_shared() { LOOK_SHARED } else { LOOK };
     loop {
         on_their_way.reap();
         let next = match start(app, &mut on_their_way, &mut last).await {
@@ -105,7 +110,7 @@ pub(super) async fn send(app: &std::sync::Arc<App>) {
             Some(ended) = on_their_way.tasks.join_next_with_id() => on_their_way.ended(ended),
             () = due => {}
             () = app.notices().wake.notified() => {}
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(look) => {}
         }
     }
 }
@@ -122,16 +127,21 @@ async fn start(
 ) -> Result<Option<Timestamp>, Failure> {
     let store = &app.notices().store;
     let mut waiting = store.waiting().await?;
+    if waiting.is_empty() {
+        return Ok(None);
+    }
+    // It may have been written down by a replica that knows of more webhooks than this one.
+    app.current().await?;
     // Whoever comes after the last one to be served comes first.
     waiting.sort_by_key(|w| (last.is_some_and(|last| w.webhook <= last), w.webhook));
     let now = app.now();
     let mut next: Option<Timestamp> = None;
-    for Waiting { webhook, health, next: first } in waiting {
+    for Waiting { webhook, health, next: first, last: number } in waiting {
         let status = app.tip().tip.read().live.webhook(webhook).map(|live| live.state.status);
         match status {
             Some(Status::Enabled) => {}
             Some(_) => {
-                store.drop_waiting(webhook, None).await?;
+                store.drop_waiting(webhook, number).await?;
                 continue;
             }
             None => {
@@ -177,8 +187,14 @@ async fn deliver(app: &App, delivery: &Delivery) -> Result<(), Failure> {
     let notices = app.notices();
     let webhook = app.tip().tip.read().live.webhook(delivery.webhook).cloned();
     let Some(webhook) = webhook.filter(|w| w.state.status == Status::Enabled) else { return Ok(()) };
-    if delivery.name == EXPIRING && !still_retires(app, delivery) {
-        return Ok(notices.store.drop_waiting(webhook.id, Some(delivery.number)).await?);
+    let now = app.now();
+    let claimed = notices.store.claim(delivery, now, now.plus_seconds(CLAIM_SECONDS)).await?;
+    let Some(delivery) = &claimed else { return Ok(()) };
+    if delivery.name == EXPIRING {
+        app.current().await?;
+        if !still_retires(app, delivery) {
+            return Ok(notices.store.drop_claimed(delivery).await?);
+        }
     }
     let Some(secrets) = secrets(app, &webhook).await? else {
         return app.disable_failing_webhook(webhook.id, DisableCause::SecretRevoked).await;
@@ -203,14 +219,14 @@ async fn deliver(app: &App, delivery: &Delivery) -> Result<(), Failure> {
             Outcome::Again(app.now().plus_seconds(seconds))
         }
     };
-    let health = notices.store.settle(delivery, &attempt, outcome).await?;
+    let settled = notices.store.settle(delivery, &attempt, outcome).await?;
     let label = match outcome {
         Outcome::Delivered => "delivered",
         Outcome::Again(_) => "again",
         Outcome::Failed => "failed",
     };
     metrics::counter!("rota_notice_attempts_total", "outcome" => label).increment(1);
-    if outcome == Outcome::Failed {
+    if let (Outcome::Failed, Some(health)) = (outcome, settled) {
         let recovered = health.last_success.is_some_and(|success| success >= delivery.created);
         if gone {
             app.disable_failing_webhook(webhook.id, DisableCause::Gone).await?;

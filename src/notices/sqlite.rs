@@ -8,15 +8,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rota_aggregates::{Position, Timestamp, WebhookId};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Executor, QueryBuilder, Row, Sqlite, SqliteConnection, SqlitePool};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Executor, QueryBuilder, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
+use super::row::{COLUMNS, bytes, delivery, health, waiting};
 use super::store::{
-    ATTEMPTS_KEPT, Attempt, Delivery, Health, KEPT_MAX, NewDelivery, NoticeStore, Outcome, State, Waiting,
+    Attempt, Change, Delivery, Health, KEPT_MAX, NewDelivery, NoticeStore, Outcome, State, Waiting, settled,
 };
 use crate::log::LogError;
 use crate::log::migrate::migrate;
@@ -24,10 +23,6 @@ use crate::log::sqlite::{NOTICES, begin, private_file};
 
 /// Readers at most.
 const READERS: u32 = 2;
-/// The columns of a delivery, in the order in which they are read.
-const COLUMNS: &str =
-    "number, webhook, notice, type, position, payload, state, tries, attempts, created, next";
-
 /// Deliveries in a SQLite file.
 pub struct SqliteNotices {
     writer: Mutex<SqliteConnection>,
@@ -47,6 +42,9 @@ impl SqliteNotices {
         let writer = options.clone().connect().await;
         let mut writer = writer.map_err(LogError::unavailable)?;
         migrate(&mut writer, NOTICES).await?;
+        // Whoever claimed them was a process before this one: there is one at a time.
+        let release = "UPDATE deliveries SET claimed = NULL WHERE next IS NOT NULL AND claimed IS NOT NULL";
+        writer.execute(release).await.map_err(LogError::unavailable)?;
         let readers = SqlitePoolOptions::new().max_connections(READERS);
         let readers = readers.connect_with(options.read_only(true)).await.map_err(LogError::unavailable)?;
         Ok(Self { writer: Mutex::new(writer), readers })
@@ -66,47 +64,6 @@ macro_rules! transaction {
         };
         worked.await.map_err(LogError::unavailable)
     }};
-}
-
-fn bytes(id: WebhookId) -> Vec<u8> {
-    id.0.as_bytes().to_vec()
-}
-
-fn id(bytes: &[u8]) -> Result<Uuid, sqlx::Error> {
-    Uuid::from_slice(bytes).map_err(|e| sqlx::Error::Decode(e.into()))
-}
-
-fn time(row: &SqliteRow, column: usize) -> Result<Option<Timestamp>, sqlx::Error> {
-    Ok(row.try_get::<Option<i64>, _>(column)?.map(Timestamp::from_micros))
-}
-
-fn delivery(row: &SqliteRow) -> Result<Delivery, sqlx::Error> {
-    let state: &str = row.try_get(6)?;
-    let state = State::ALL.into_iter().find(|known| known.name() == state);
-    let attempts: &str = row.try_get(8)?;
-    Ok(Delivery {
-        number: row.try_get::<i64, _>(0)? as u64,
-        webhook: WebhookId(id(row.try_get(1)?)?),
-        notice: id(row.try_get(2)?)?,
-        name: row.try_get(3)?,
-        position: row.try_get::<Option<i64>, _>(4)?.map(|p| Position(p as u64)),
-        payload: row.try_get(5)?,
-        state: state.ok_or_else(|| sqlx::Error::Decode("an unknown state".into()))?,
-        tries: row.try_get(7)?,
-        attempts: serde_json::from_str(attempts).map_err(|e| sqlx::Error::Decode(e.into()))?,
-        created: time(row, 9)?.unwrap_or_default(),
-        next: time(row, 10)?,
-    })
-}
-
-/// Health from four columns, the first of them given.
-fn health(row: &SqliteRow, first: usize) -> Result<Health, sqlx::Error> {
-    Ok(Health {
-        waiting: row.try_get::<i64, _>(first)?.max(0) as u64,
-        failures: row.try_get::<i64, _>(first + 1)? as u64,
-        last_success: time(row, first + 2)?,
-        last_failure: time(row, first + 3)?,
-    })
 }
 
 async fn insert(connection: &mut SqliteConnection, new: &[NewDelivery]) -> Result<(), sqlx::Error> {
@@ -158,14 +115,55 @@ async fn trim(connection: &mut SqliteConnection, webhook: WebhookId) -> Result<(
     Ok(())
 }
 
-async fn move_cursor(connection: &mut SqliteConnection, next: Position) -> Result<(), sqlx::Error> {
-    sqlx::query(
-        "INSERT INTO cursor VALUES ('feed', ?) ON CONFLICT (name) DO UPDATE SET position = excluded.position",
+async fn move_cursor(
+    connection: &mut SqliteConnection,
+    from: Option<Position>,
+    next: Position,
+) -> Result<bool, sqlx::Error> {
+    let moved = match from {
+        Some(from) => sqlx::query("UPDATE cursor SET position = ? WHERE name = 'feed' AND position = ?")
+            .bind(next.0 as i64)
+            .bind(from.0 as i64),
+        None => sqlx::query("INSERT INTO cursor VALUES ('feed', ?) ON CONFLICT (name) DO NOTHING")
+            .bind(next.0 as i64),
+    };
+    Ok(moved.execute(connection).await?.rows_affected() > 0)
+}
+
+async fn replace(
+    connection: &mut SqliteConnection,
+    webhook: WebhookId,
+    name: &str,
+    new: &[NewDelivery],
+) -> Result<(), sqlx::Error> {
+    let gone = sqlx::query(
+        "DELETE FROM deliveries WHERE webhook = ? AND type = ? AND next IS NOT NULL AND attempts = '[]'",
     )
-    .bind(next.0 as i64)
-    .execute(connection)
+    .bind(bytes(webhook))
+    .bind(name)
+    .execute(&mut *connection)
     .await?;
+    waits(connection, webhook, -(gone.rows_affected() as i64)).await?;
+    insert(connection, new).await
+}
+
+async fn forget(connection: &mut SqliteConnection, webhook: WebhookId) -> Result<(), sqlx::Error> {
+    for sql in ["DELETE FROM deliveries WHERE webhook = ?", "DELETE FROM health WHERE webhook = ?"] {
+        sqlx::query(sql).bind(bytes(webhook)).execute(&mut *connection).await?;
+    }
     Ok(())
+}
+
+async fn change(connection: &mut SqliteConnection, change: &Change) -> Result<(), sqlx::Error> {
+    match change {
+        Change::Tell(new) => insert(connection, std::slice::from_ref(new)).await,
+        Change::Replace { webhook, name, new } => replace(connection, *webhook, name, new).await,
+        Change::Forgive(webhook) => {
+            let forgiven = sqlx::query("UPDATE health SET failures = 0 WHERE webhook = ?");
+            forgiven.bind(bytes(*webhook)).execute(connection).await.map(|_| ())
+        }
+        Change::Forget(webhook) => forget(connection, *webhook).await,
+    }
 }
 
 #[async_trait]
@@ -178,56 +176,44 @@ impl NoticeStore for SqliteNotices {
         Ok(position.map(|p| Position(p as u64)))
     }
 
-    async fn advance(&self, next: Position, new: &[NewDelivery]) -> Result<(), LogError> {
+    async fn advance(
+        &self,
+        from: Option<Position>,
+        next: Position,
+        changes: &[Change],
+    ) -> Result<bool, LogError> {
         transaction!(self, |connection| {
-            insert(connection, new).await?;
-            move_cursor(connection, next).await?;
+            let moved = move_cursor(connection, from, next).await?;
+            for one in changes.iter().filter(|_| moved) {
+                change(connection, one).await?;
+            }
+            moved
         })
     }
 
-    async fn add(&self, new: &[NewDelivery]) -> Result<(), LogError> {
-        transaction!(self, |connection| insert(connection, new).await?)
-    }
-
-    async fn replace(&self, webhook: WebhookId, name: &str, new: &[NewDelivery]) -> Result<(), LogError> {
-        transaction!(self, |connection| {
-            let gone = sqlx::query(
-                "DELETE FROM deliveries WHERE webhook = ? AND type = ? AND next IS NOT NULL AND attempts = '[]'",
-            )
-            .bind(bytes(webhook))
-            .bind(name)
-            .execute(&mut *connection)
-            .await?;
-            waits(connection, webhook, -(gone.rows_affected() as i64)).await?;
-            insert(connection, new).await?;
-        })
+    async fn add(&self, new: &NewDelivery) -> Result<(), LogError> {
+        transaction!(self, |connection| insert(connection, std::slice::from_ref(new)).await?)
     }
 
     async fn waiting(&self) -> Result<Vec<Waiting>, LogError> {
         let rows = sqlx::query(
             "SELECT h.webhook, h.waiting, h.failures, h.last_success, h.last_failure, \
-             (SELECT min(next) FROM deliveries d WHERE d.webhook = h.webhook AND d.next IS NOT NULL) \
+             (SELECT min(max(next, coalesce(claimed, next))) FROM deliveries d \
+              WHERE d.webhook = h.webhook AND d.next IS NOT NULL), \
+             (SELECT max(number) FROM deliveries d WHERE d.webhook = h.webhook AND d.next IS NOT NULL) \
              FROM health h WHERE h.waiting > 0",
         )
         .fetch_all(&self.readers)
         .await
         .map_err(LogError::unavailable)?;
-        let waiting = rows.iter().filter_map(|row| {
-            let read = || {
-                let webhook = WebhookId(id(row.try_get(0)?)?);
-                Ok(time(row, 5)?.map(|next| (webhook, next)).zip(Some(health(row, 1)?)))
-            };
-            read().transpose()
-        });
-        let waiting = waiting.map(|read: Result<_, sqlx::Error>| {
-            read.map(|((webhook, next), health)| Waiting { webhook, health, next })
-        });
-        waiting.collect::<Result<_, _>>().map_err(LogError::unavailable)
+        let read = rows.iter().filter_map(|row| waiting(row).transpose());
+        read.collect::<Result<_, _>>().map_err(LogError::unavailable)
     }
 
     async fn due(&self, webhook: WebhookId, now: Timestamp, limit: usize) -> Result<Vec<Delivery>, LogError> {
         let sql = format!(
-            "SELECT {COLUMNS} FROM deliveries WHERE webhook = ? AND next <= ? ORDER BY next, number LIMIT ?"
+            "SELECT {COLUMNS} FROM deliveries WHERE webhook = ?1 AND next <= ?2 \
+             AND (claimed IS NULL OR claimed <= ?2) ORDER BY next, number LIMIT ?3"
         );
         let rows = sqlx::query(&sql)
             .bind(bytes(webhook))
@@ -239,31 +225,45 @@ impl NoticeStore for SqliteNotices {
         rows.iter().map(delivery).collect::<Result<_, _>>().map_err(LogError::unavailable)
     }
 
+    async fn claim(
+        &self,
+        read: &Delivery,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<Delivery>, LogError> {
+        let sql = format!(
+            "UPDATE deliveries SET claim = claim + 1, claimed = ?1 WHERE number = ?2 AND claim = ?3 \
+             AND next IS NOT NULL AND (claimed IS NULL OR claimed <= ?4) RETURNING {COLUMNS}"
+        );
+        transaction!(self, |connection| {
+            let claimed = sqlx::query(&sql)
+                .bind(until.micros())
+                .bind(read.number as i64)
+                .bind(read.claim as i64)
+                .bind(now.micros());
+            let claimed = claimed.fetch_optional(&mut *connection).await?;
+            claimed.as_ref().map(delivery).transpose()?
+        })
+    }
+
     async fn settle(
         &self,
-        delivery: &Delivery,
+        claimed: &Delivery,
         attempt: &Attempt,
         outcome: Outcome,
-    ) -> Result<Health, LogError> {
-        let mut attempts = delivery.attempts.clone();
-        attempts.push(attempt.clone());
-        let excess = attempts.len().saturating_sub(ATTEMPTS_KEPT);
-        let attempts = serde_json::to_string(&attempts[excess..]).map_err(LogError::unavailable)?;
-        let (state, next) = match outcome {
-            Outcome::Delivered => (State::Delivered, None),
-            Outcome::Again(next) => (State::Waiting, Some(next.micros())),
-            Outcome::Failed => (State::Failed, None),
-        };
-        let webhook = delivery.webhook;
+    ) -> Result<Option<Health>, LogError> {
+        let (attempts, state, next) = settled(claimed, attempt, outcome)?;
+        let webhook = claimed.webhook;
         transaction!(self, |connection| {
             let settled = sqlx::query(
-                "UPDATE deliveries SET state = ?, next = ?, tries = tries + 1, attempts = ? \
-                 WHERE number = ? AND next IS NOT NULL",
+                "UPDATE deliveries SET state = ?, next = ?, tries = tries + 1, attempts = ?, claimed = NULL \
+                 WHERE number = ? AND claim = ? AND next IS NOT NULL",
             )
             .bind(state.name())
             .bind(next)
             .bind(attempts)
-            .bind(delivery.number as i64)
+            .bind(claimed.number as i64)
+            .bind(claimed.claim as i64)
             .execute(&mut *connection)
             .await?;
             if settled.rows_affected() > 0 {
@@ -272,31 +272,44 @@ impl NoticeStore for SqliteNotices {
                     trim(connection, webhook).await?;
                 }
                 let sql = if outcome == Outcome::Delivered {
-                    "UPDATE health SET failures = 0, last_success = ? WHERE webhook = ?"
+                    "UPDATE health SET failures = 0, last_success = ? WHERE webhook = ? \
+                     RETURNING waiting, failures, last_success, last_failure"
                 } else {
-                    "UPDATE health SET failures = failures + 1, last_failure = ? WHERE webhook = ?"
+                    "UPDATE health SET failures = failures + 1, last_failure = ? WHERE webhook = ? \
+                     RETURNING waiting, failures, last_success, last_failure"
                 };
                 let noted = sqlx::query(sql).bind(attempt.at.micros()).bind(bytes(webhook));
-                noted.execute(&mut *connection).await?;
+                let row = noted.fetch_optional(&mut *connection).await?;
+                Some(row.map(|row| health(&row, 0)).transpose()?.unwrap_or_default())
+            } else {
+                None
             }
-            let row = sqlx::query(
-                "SELECT waiting, failures, last_success, last_failure FROM health WHERE webhook = ?",
-            )
-            .bind(bytes(webhook))
-            .fetch_optional(&mut *connection)
-            .await?;
-            row.map(|row| health(&row, 0)).transpose()?.unwrap_or_default()
         })
     }
 
-    async fn drop_waiting(&self, webhook: WebhookId, only: Option<u64>) -> Result<(), LogError> {
+    async fn drop_claimed(&self, claimed: &Delivery) -> Result<(), LogError> {
         transaction!(self, |connection| {
             let dropped = sqlx::query(
-                "UPDATE deliveries SET state = 'dropped', next = NULL \
-                 WHERE webhook = ? AND next IS NOT NULL AND number = coalesce(?, number)",
+                "UPDATE deliveries SET state = 'dropped', next = NULL, claimed = NULL \
+                 WHERE number = ? AND claim = ? AND next IS NOT NULL",
+            )
+            .bind(claimed.number as i64)
+            .bind(claimed.claim as i64)
+            .execute(&mut *connection)
+            .await?;
+            waits(connection, claimed.webhook, -(dropped.rows_affected() as i64)).await?;
+            trim(connection, claimed.webhook).await?;
+        })
+    }
+
+    async fn drop_waiting(&self, webhook: WebhookId, last: u64) -> Result<(), LogError> {
+        transaction!(self, |connection| {
+            let dropped = sqlx::query(
+                "UPDATE deliveries SET state = 'dropped', next = NULL, claimed = NULL \
+                 WHERE webhook = ? AND next IS NOT NULL AND number <= ?",
             )
             .bind(bytes(webhook))
-            .bind(only.map(|number| number as i64))
+            .bind(last as i64)
             .execute(&mut *connection)
             .await?;
             waits(connection, webhook, -(dropped.rows_affected() as i64)).await?;
@@ -339,14 +352,6 @@ impl NoticeStore for SqliteNotices {
         Ok(read.unwrap_or_default())
     }
 
-    async fn forgive(&self, webhook: WebhookId) -> Result<(), LogError> {
-        transaction!(self, |connection| {
-            let forgiven =
-                sqlx::query("UPDATE health SET failures = 0 WHERE webhook = ?").bind(bytes(webhook));
-            forgiven.execute(&mut *connection).await?;
-        })
-    }
-
     async fn delivery(&self, webhook: WebhookId, notice: Uuid) -> Result<Option<Delivery>, LogError> {
         let sql = format!("SELECT {COLUMNS} FROM deliveries WHERE webhook = ? AND notice = ?");
         let row = sqlx::query(&sql)
@@ -384,10 +389,6 @@ impl NoticeStore for SqliteNotices {
     }
 
     async fn forget(&self, webhook: WebhookId) -> Result<(), LogError> {
-        transaction!(self, |connection| {
-            for sql in ["DELETE FROM deliveries WHERE webhook = ?", "DELETE FROM health WHERE webhook = ?"] {
-                sqlx::query(sql).bind(bytes(webhook)).execute(&mut *connection).await?;
-            }
-        })
+        transaction!(self, |connection| forget(connection, webhook).await?)
     }
 }

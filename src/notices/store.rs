@@ -76,11 +76,44 @@ pub struct Attempt {
     pub duration_millis: u64,
 }
 
+/// What an event means for what is kept.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Somebody is to be told.
+    Tell(NewDelivery),
+    /// These come instead of a webhook's deliveries of one type that wait for their first attempt.
+    Replace {
+        /// The webhook.
+        webhook: WebhookId,
+        /// The notices' type.
+        name: &'static str,
+        /// What comes instead.
+        new: Vec<NewDelivery>,
+    },
+    /// The count of a webhook's failures starts anew.
+    Forgive(WebhookId),
+    /// Nothing is kept about a webhook any more.
+    Forget(WebhookId),
+}
+
+impl Change {
+    /// The deliveries that it brings.
+    pub fn brings(&self) -> &[NewDelivery] {
+        match self {
+            Self::Tell(new) => std::slice::from_ref(new),
+            Self::Replace { new, .. } => new,
+            Self::Forgive(_) | Self::Forget(_) => &[],
+        }
+    }
+}
+
 /// A delivery as it is kept.
 #[derive(Clone, Debug)]
 pub struct Delivery {
     /// Its place among all deliveries.
     pub number: u64,
+    /// How often it was claimed.
+    pub claim: u64,
     /// To whom.
     pub webhook: WebhookId,
     /// The notice's id.
@@ -136,48 +169,82 @@ pub struct Waiting {
     pub health: Health,
     /// When the first of it is due.
     pub next: Timestamp,
+    /// The highest number among it.
+    pub last: u64,
+}
+
+/// A delivery's row after an attempt: attempts, state, and when the next is due.
+pub(super) fn settled(
+    delivery: &Delivery,
+    attempt: &Attempt,
+    outcome: Outcome,
+) -> Result<(String, State, Option<i64>), LogError> {
+    let mut attempts = delivery.attempts.clone();
+    attempts.push(attempt.clone());
+    let excess = attempts.len().saturating_sub(ATTEMPTS_KEPT);
+    let attempts = serde_json::to_string(&attempts[excess..]).map_err(LogError::unavailable)?;
+    let (state, next) = match outcome {
+        Outcome::Delivered => (State::Delivered, None),
+        Outcome::Again(next) => (State::Waiting, Some(next.micros())),
+        Outcome::Failed => (State::Failed, None),
+    };
+    Ok((attempts, state, next))
 }
 
 /// Keeps deliveries. Each method is one transaction; the same notice to the same webhook is kept once.
+///
+/// Who reads the feed and who delivers may be deposed without having noticed. So whatever they write names what
+/// they last saw: the cursor, or a delivery's claim. If that has moved, nothing is written.
 #[async_trait]
 pub trait NoticeStore: Send + Sync + 'static {
     /// The next event to look at; `None` if none was looked at yet.
     async fn cursor(&self) -> Result<Option<Position>, LogError>;
 
-    /// Adds deliveries, and the next event to look at with them.
-    async fn advance(&self, next: Position, new: &[NewDelivery]) -> Result<(), LogError>;
+    /// Moves the cursor, and makes these changes in their order. `false`: it is not at `from`, and nothing is done.
+    async fn advance(
+        &self,
+        from: Option<Position>,
+        next: Position,
+        changes: &[Change],
+    ) -> Result<bool, LogError>;
 
-    /// Adds deliveries.
-    async fn add(&self, new: &[NewDelivery]) -> Result<(), LogError>;
-
-    /// Replaces a webhook's deliveries of one type that wait for their first attempt.
-    async fn replace(&self, webhook: WebhookId, name: &str, new: &[NewDelivery]) -> Result<(), LogError>;
+    /// Adds a delivery that no event brings.
+    async fn add(&self, new: &NewDelivery) -> Result<(), LogError>;
 
     /// The webhooks for which something waits.
     async fn waiting(&self) -> Result<Vec<Waiting>, LogError>;
 
-    /// What is due for a webhook, the longest waiting first.
+    /// What is due for a webhook and claimed by nobody, the longest waiting first.
     async fn due(&self, webhook: WebhookId, now: Timestamp, limit: usize) -> Result<Vec<Delivery>, LogError>;
 
-    /// Notes an attempt and what follows from it. How the webhook does then.
-    async fn settle(
+    /// Claims a delivery for one attempt: nobody else gets it before `until`. `None`: it changed since it was read.
+    async fn claim(
         &self,
         delivery: &Delivery,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Option<Delivery>, LogError>;
+
+    /// Notes an attempt at a claimed delivery and what follows from it. How the webhook does then; `None`: it was
+    /// claimed anew or waits no longer, and nothing is noted.
+    async fn settle(
+        &self,
+        claimed: &Delivery,
         attempt: &Attempt,
         outcome: Outcome,
-    ) -> Result<Health, LogError>;
+    ) -> Result<Option<Health>, LogError>;
 
-    /// Drops a delivery that waits, or all of a webhook's.
-    async fn drop_waiting(&self, webhook: WebhookId, only: Option<u64>) -> Result<(), LogError>;
+    /// Drops a claimed delivery.
+    async fn drop_claimed(&self, claimed: &Delivery) -> Result<(), LogError>;
+
+    /// Drops what waits for a webhook, up to this number.
+    async fn drop_waiting(&self, webhook: WebhookId, last: u64) -> Result<(), LogError>;
 
     /// Lets a delivery be attempted again. Whether there is such a delivery.
     async fn again(&self, webhook: WebhookId, notice: Uuid, at: Timestamp) -> Result<bool, LogError>;
 
     /// How a webhook does.
     async fn health(&self, webhook: WebhookId) -> Result<Health, LogError>;
-
-    /// Starts the count of failures anew.
-    async fn forgive(&self, webhook: WebhookId) -> Result<(), LogError>;
 
     /// One delivery.
     async fn delivery(&self, webhook: WebhookId, notice: Uuid) -> Result<Option<Delivery>, LogError>;

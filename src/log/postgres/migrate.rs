@@ -11,6 +11,7 @@ use crate::log::migrate::{Migrations, migrate, newer, newest};
 pub const LEDGER: Migrations = &[
     (1, "ledger", include_str!("../../../migrations/postgres/0001_ledger.sql")),
     (2, "leases", include_str!("../../../migrations/postgres/0002_leases.sql")),
+    (3, "notices", include_str!("../../../migrations/postgres/0003_notices.sql")),
 ];
 
 /// The number of the schema that is there; 0 for an empty database.
@@ -35,7 +36,15 @@ pub async fn bring_up_to_date(connection: &mut PgConnection) -> Result<(), LogEr
     if there == known {
         return Ok(());
     }
-    match migrate(connection, LEDGER).await {
+    // Two that make the library's table at once would fail each other. The schema is part of the lock's name.
+    let lock = sqlx::query("SELECT pg_advisory_lock(1919907937, hashtext(current_schema()))");
+    lock.execute(&mut *connection).await.map_err(LogError::unavailable)?;
+    let migrated = migrate(connection, LEDGER).await;
+    // The connection's end gives it back too.
+    let _ = sqlx::query("SELECT pg_advisory_unlock(1919907937, hashtext(current_schema()))")
+        .execute(&mut *connection)
+        .await;
+    match migrated {
         Err(LogError::Unavailable(error)) => Err(LogError::Unavailable(
             format!(
                 "it has schema {there} of {known}, and this role can't bring it up to date: {}. Run `rota migrate` \

@@ -269,8 +269,8 @@ async fn listen(pool: PgPool, heard: Arc<Heard>) {
     }
 }
 
-/// Bounds a read: a server that is gone without a word must not hold anybody for ever.
-async fn patiently<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, LogError> {
+/// Bounds work whose loss is harmless: a server that is gone without a word must not hold anybody for ever.
+pub(crate) async fn patiently<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, LogError> {
     match tokio::time::timeout(PATIENCE, work).await {
         Ok(done) => done.map_err(LogError::unavailable),
         Err(_) => Err(LogError::unavailable("the server did not answer")),

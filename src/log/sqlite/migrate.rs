@@ -12,5 +12,7 @@ pub const VIEWS: Migrations = &[
 ];
 
 /// The migrations of the notices.
-pub const NOTICES: Migrations =
-    &[(1, "notices", include_str!("../../../migrations/sqlite/notices/0001_notices.sql"))];
+pub const NOTICES: Migrations = &[
+    (1, "notices", include_str!("../../../migrations/sqlite/notices/0001_notices.sql")),
+    (2, "claims", include_str!("../../../migrations/sqlite/notices/0002_claims.sql")),
+];
