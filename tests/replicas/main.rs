@@ -6,6 +6,7 @@ mod copying;
 #[cfg(feature = "esdb")]
 mod esdb;
 mod memory;
+mod notices;
 mod postgres;
 #[path = "../support/postgres.rs"]
 mod postgres_cluster;

@@ -34,6 +34,7 @@ impl Process {
             .args(["serve", "--listen", &format!("127.0.0.1:{port}"), "--store", url, "--workers", "1"])
             .env("ROTA_OPERATOR_KEY", OPERATOR)
             .env("ROTA_MASTER_KEY", MASTER)
+            .env("ROTA_ALLOW_PRIVATE_NETWORKS", "true")
             .env("RUST_LOG", "info")
             .current_dir(folder.path())
             .stdin(Stdio::null())

@@ -8,6 +8,7 @@ mod disposable;
 #[cfg(feature = "esdb")]
 mod esdb;
 mod files;
+mod notices;
 mod postgres;
 #[path = "../support/postgres.rs"]
 mod postgres_server;

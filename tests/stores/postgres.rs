@@ -13,6 +13,8 @@ use postgres_es::PostgresEventRepository;
 use rota::log::conformance::{assert_holds, batch};
 use rota::log::postgres::{PostgresLog, PostgresUrl};
 use rota::log::{Batch, EventLog, LogError, Page, StoredEvent};
+use rota::notices::postgres::PostgresNotices;
+use rota::notices::store::NoticeStore;
 use rota_aggregates::Position;
 use rota_aggregates::credential::Credential;
 use rota_aggregates::observation::{PartRef, SealedPart};
@@ -20,6 +22,7 @@ use rota_projections::live::UseMark;
 
 use sqlx::{ConnectOptions, Connection, Executor};
 
+use crate::notices::notice;
 use crate::postgres_server::Cluster;
 use crate::writers::{Writer, every_request_to_all};
 
@@ -379,4 +382,18 @@ async fn each_role_can_do_its_own_and_no_more() {
         assert_eq!(code.as_deref(), Some("42501"), "{role}: {sql}: {refused:?}");
     }
     PostgresLog::migrate(&url("migrator")).await.unwrap();
+    crate::notices::suits_a_replica(log.pool().clone()).await;
+    assert!(PostgresNotices::new(auditor.pool().clone()).add(&notice(1, 1)).await.is_err());
+}
+
+/// Replicas that are started together on nothing all find the schema, whoever makes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_bring_an_empty_schema_up_to_date() {
+    for _ in 0..8 {
+        let schema = Cluster::shared().schema().await;
+        let opened = futures_util::future::join_all((0..6).map(|_| open(&schema))).await;
+        for log in opened {
+            assert_eq!(log.next().await.unwrap(), Position(0));
+        }
+    }
 }
