@@ -1,8 +1,9 @@
-//! An answer as it is kept for a retry: status, location, body.
+//! Answers: the plain one, and the one that is kept for a retry as status, location, body.
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION};
+use rota_aggregates::Position;
 use rota_aggregates::secret::Secret;
 use serde::{Serialize, Serializer};
 
@@ -50,6 +51,17 @@ pub(crate) fn decode(answer: &Answer) -> Result<Kept<'_>, Failure> {
         rest.split_at_checked(usize::from(u16::from_le_bytes(*length))).ok_or_else(broken)?;
     let status = StatusCode::from_u16(u16::from_le_bytes(*status)).map_err(|_| broken())?;
     Ok(Kept { status, location, body })
+}
+
+/// Gives a 200 that is kept for nobody, and names the position of what was changed.
+pub(crate) fn ok(request: &Request, position: Option<Position>, body: &impl Serialize) -> HttpResponse {
+    let mut builder = HttpResponse::build(StatusCode::OK);
+    builder.insert_header((REQUEST_ID, request.id.to_string()));
+    builder.insert_header((CACHE_CONTROL, "no-store"));
+    if let Some(position) = position {
+        builder.insert_header(("Rota-Position", position.to_string()));
+    }
+    builder.json(body)
 }
 
 /// Gives an answer, first or again.

@@ -15,17 +15,15 @@ mod userinfo;
 mod wire;
 mod workspace;
 
-use actix_web::http::StatusCode;
-use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, web};
 use rota_aggregates::authority::Dialect;
 use rota_aggregates::credential::Kind;
-use rota_aggregates::{CredentialId, Position, WorkspaceId};
-use serde::Serialize;
+use rota_aggregates::{CredentialId, WorkspaceId};
 
 use self::error::Surface;
+use super::answer::ok;
 use super::auth::NotLetIn;
-use super::request::{REQUEST_ID, Request};
+use super::request::Request;
 use crate::app::{Caller, Failure};
 
 /// The header by which the operator, whom no key ties to a workspace, names one: the paths name none.
@@ -112,14 +110,4 @@ fn workspace_of(request: &Request, caller: &Caller) -> Result<WorkspaceId, Failu
 fn app_id(request: &Request, workspace: WorkspaceId) -> Result<CredentialId, Failure> {
     let client_id = request.http.match_info().get("id").unwrap_or_default();
     request.app().find_living(workspace, Kind::Client, client_id)
-}
-
-fn ok(request: &Request, position: Option<Position>, body: &impl Serialize) -> HttpResponse {
-    let mut builder = HttpResponse::build(StatusCode::OK);
-    builder.insert_header((REQUEST_ID, request.id.to_string()));
-    builder.insert_header((CACHE_CONTROL, "no-store"));
-    if let Some(position) = position {
-        builder.insert_header(("Rota-Position", position.to_string()));
-    }
-    builder.json(body)
 }

@@ -13,15 +13,14 @@ mod tokens;
 mod webhook_secret;
 mod webhooks;
 
-use actix_web::http::header::CACHE_CONTROL;
-use actix_web::http::{Method, StatusCode};
+use actix_web::http::Method;
 use actix_web::{HttpResponse, web};
 use rota_aggregates::authority::Dialect;
-use rota_aggregates::{CredentialId, Position, WorkspaceId};
-use serde::Serialize;
+use rota_aggregates::{CredentialId, WorkspaceId};
 
+use super::answer::ok;
 use super::auth::NotLetIn;
-use super::request::{REQUEST_ID, Request};
+use super::request::Request;
 use crate::app::{Caller, Failure};
 
 pub(super) use self::tokens::EXCHANGES_PER_MINUTE;
@@ -118,14 +117,4 @@ fn workspace_of(request: &Request, caller: &Caller) -> Result<WorkspaceId, Failu
     }
     let named = request.header(crate::signing::INTEGRATOR_KEY).unwrap_or_default();
     request.app().find_integrator(caller, named).and_then(|id| request.app().workspace_of(id))
-}
-
-fn ok(request: &Request, position: Option<Position>, body: &impl Serialize) -> HttpResponse {
-    let mut builder = HttpResponse::build(StatusCode::OK);
-    builder.insert_header((REQUEST_ID, request.id.to_string()));
-    builder.insert_header((CACHE_CONTROL, "no-store"));
-    if let Some(position) = position {
-        builder.insert_header(("Rota-Position", position.to_string()));
-    }
-    builder.json(body)
 }
