@@ -22,7 +22,7 @@ const LONG: u64 = 10_000;
 /// Whoever rotates and verifies at the same time.
 const CALLERS: usize = 16;
 
-/// One of these at a time: they share the server, and some of them crash it or measure time.
+/// One of these at a time: they load the machine, and some of them measure time.
 static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// What a run came to.
@@ -47,7 +47,10 @@ struct Site {
 
 impl Site {
     async fn start() -> Arc<Self> {
-        let cluster = Cluster::shared();
+        Self::on(Cluster::shared()).await
+    }
+
+    async fn on(cluster: &Cluster) -> Arc<Self> {
         let store = cluster.url(&cluster.schema().await);
         let first = Process::start(&store, 0).await;
         let (second, third) = tokio::join!(Process::start(&store, 0), Process::start(&store, 0));
@@ -193,8 +196,7 @@ async fn run(what: &str, site: &Arc<Site>, rotations: u64, trouble: impl AsyncFn
 }
 
 /// Kills a process of the server that it can't do without: it ends all connections, recovers, and goes on.
-async fn crash() {
-    let cluster = Cluster::shared();
+async fn crash(cluster: &Cluster) {
     let mut admin = cluster.connect("public").await;
     let sql = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'checkpointer'";
     let pid: i32 = sqlx::query_scalar(sql).fetch_one(&mut admin).await.unwrap();
@@ -224,10 +226,11 @@ async fn replicas_killed(rotations: u64, every: Duration) {
 
 async fn database_crashing(rotations: u64, every: Duration) {
     let _alone = ALONE.lock().await;
-    let site = Site::start().await;
+    let cluster = Cluster::start();
+    let site = Site::on(&cluster).await;
     run("database crashing", &site, rotations, async |_| {
         tokio::time::sleep(every).await;
-        crash().await;
+        crash(&cluster).await;
     })
     .await;
 }

@@ -81,7 +81,8 @@ local all all trust
 ";
 
 impl Cluster {
-    fn start() -> Self {
+    /// One that nobody else uses, so that it may be crashed.
+    pub fn start() -> Self {
         let folder = scratch();
         let (data, user) = (folder.join("data"), unprivileged());
         let tool = |program: &Path| {
