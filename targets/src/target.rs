@@ -36,7 +36,7 @@ impl Slot {
 }
 
 /// A credential at a target: what is published, and what rota needs to end it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Credential {
     /// Not secret, in the wire's names: `username`, or `clientId` with `keyId`.
     pub public: BTreeMap<String, String>,
@@ -45,7 +45,7 @@ pub struct Credential {
 }
 
 /// What a rotation is about to do at the target; sealed and durable before anything is done there.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Intent {
     /// rota chose: doing it again does the same.
     Set {
