@@ -97,6 +97,7 @@ impl Kind {
     ];
 
     /// What is fixed for it.
+    #[expect(clippy::too_many_lines, reason = "a table")]
     pub const fn description(self) -> Description {
         use Model::{Keys, Single, TwoUsers};
         match self {
