@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from load import OPERATOR_KEY, SEEDERS, Load, Server, call, made, report
+from load import OPERATOR_KEY, SEEDERS, Load, Server, bare_server, call, made, report
 
 LUA = str(Path(__file__).with_name("edge.lua"))
 CONNECTIONS = (32, 256)
@@ -29,8 +29,8 @@ class Edge(Load):
 
     lua = LUA
 
-    def __init__(self, name, file, connections, requests):
-        super().__init__(name, str(file), connections)
+    def __init__(self, name, file, connections, requests, server=None):
+        super().__init__(name, str(file), connections, server=server)
         self.requests = requests
 
     def run(self, server, seconds):
@@ -102,6 +102,7 @@ def main():
 
     with TemporaryDirectory() as folder:
         server = Server(options.program, folder)
+        bare = bare_server(options.program)
         try:
             connection = server.connect()
             workspace = made(call(connection, "POST", "/v1/workspaces", OPERATOR_KEY, {"name": "edge"}))["id"]
@@ -114,7 +115,7 @@ def main():
             print(f"{len(clients)} credentials of each kind; {rounds} rounds of {seconds} s\n")
             ask, own, asked = f"/v1/forward-auth?workspaceId={workspace}", "/v1/integrator/", "/orders?id=1"
             kinds = {
-                "GET /health/live": lambda: [("GET", "/health/live")],
+                "bare GET": lambda: [("GET", "/")],
                 "forward-auth, Basic": lambda: [("GET", ask, basic(pair), *original("GET", asked)) for pair in clients],
                 "forward-auth, session": lambda: [("GET", ask, *session) for session in sessions],
                 "forward-auth, signed": lambda: [
@@ -124,17 +125,18 @@ def main():
                 "signed GET": lambda: [("GET", own, *signed(pair, "GET", own)) for pair in integrators],
             }
             loads = [
-                Edge(name, Path(folder) / f"edge-{index}-{count}", count, requests)
+                Edge(name, Path(folder) / f"edge-{index}-{count}", count, requests, bare if name == "bare GET" else None)
                 for count in CONNECTIONS
                 for index, (name, requests) in enumerate(kinds.items())
             ]
             for _ in range(rounds):
                 for load in loads:
                     load.run(server, seconds)
-            bare = {load.connections: load for load in loads if load.name == "GET /health/live"}
-            failed = report(loads, bare)
+            gets = {load.connections: load for load in loads if load.name == "bare GET"}
+            failed = report(loads, gets)
         finally:
             server.stop()
+            bare.stop()
     if failed:
         raise SystemExit(f"edge: {failed} answers were not 2xx")
 

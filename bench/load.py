@@ -23,18 +23,16 @@ OPERATOR_KEY = "operator-key-of-a-benchmark-0123456789abcdef"
 LUA = Path(__file__).with_name("requests.lua")
 
 
-class Server:
-    """A rota of its own in a folder of its own."""
+class Process:
+    """A server that prints its address, and ends when it is told to."""
 
-    def __init__(self, program, folder):
-        store = f"sqlite:{folder}/rota.db"
-        environment = {**os.environ, "ROTA_OPERATOR_KEY": OPERATOR_KEY, "RUST_LOG": "warn"}
-        command = [program, "serve", "--listen", "127.0.0.1:0", "--store", store]
+    def __init__(self, command, environment=None):
+        environment = {**os.environ, **(environment or {})}
         self.process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
         line = self.process.stdout.readline()
         match = re.search(r"http://([^:/]+):(\d+)", line)
         if not match:
-            sys.exit(f"load: rota did not start: {line!r}")
+            sys.exit(f"load: {command[0]} did not start: {line!r}")
         self.host, self.port = match[1], int(match[2])
 
     def connect(self):
@@ -49,15 +47,27 @@ class Server:
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024
 
     def counters(self):
+        """Nothing is committed here."""
+        return [0.0, 0.0]
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(timeout=60)
+
+
+class Server(Process):
+    """A rota, on a store of its own in this folder unless another is named."""
+
+    def __init__(self, program, folder, store=None, settings=None):
+        command = [program, "serve", "--listen", "127.0.0.1:0", "--store", store or f"sqlite:{folder}/rota.db"]
+        super().__init__(command, {"ROTA_OPERATOR_KEY": OPERATOR_KEY, "RUST_LOG": "warn", **(settings or {})})
+
+    def counters(self):
         """Commits, and commands in them, so far."""
         status, text = call(self.connect(), "GET", "/metrics", OPERATOR_KEY)
         found = dict(re.findall(r"^(rota_\w+_total)(?:\{\})? (\S+)$", text, re.M))
         names = ("rota_commits_total", "rota_commands_recorded_total")
         return [float(found.get(name, 0)) for name in names]
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        self.process.wait(timeout=60)
 
 
 def call(connection, method, path, key, body=None):
@@ -143,6 +153,11 @@ def check_valid(server, key, credentials):
             sys.exit("load: a right secret was refused")
 
 
+def bare_server(program):
+    """A bare actix-web with two constant routes, from the same build."""
+    return Process([str(Path(program).with_name("bare"))])
+
+
 def flush_millis(folder, count=3_000):
     """Times of appending 4 KiB and flushing them, sorted, in milliseconds: the floor of whoever waits for a flush."""
     times = []
@@ -160,11 +175,13 @@ class Load:
 
     lua = LUA
 
-    def __init__(self, name, file, connections, commits=False):
+    def __init__(self, name, file, connections, commits=False, server=None):
+        """With a server of its own it is loaded instead of rota."""
         self.name, self.file, self.connections, self.commits = name, file, connections, commits
-        self.runs = []
+        self.server, self.runs = server, []
 
     def run(self, server, seconds):
+        server = self.server or server
         cpu, counters = server.cpu_seconds(), server.counters()
         url = f"http://{server.host}:{server.port}"
         command = ["wrk", "-t1", f"-c{self.connections}", f"-d{seconds}s", "-s", self.lua, url, self.file]
@@ -273,6 +290,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         ids = generate(folder, options.ledger, 2 * options.credentials) if options.ledger else None
         server = Server(options.program, folder)
+        bare = bare_server(options.program)
         try:
             started = time.monotonic()
             keys, credentials = learn(server, ids) if ids else seed(server, 2 * options.credentials)
@@ -286,12 +304,13 @@ def main():
                 file.write_text("".join("\t".join(line) + "\n" for line in lines))
                 return str(file)
 
-            get = write("get", [("GET", "/health/live", "", "")])
+            get = write("get", [("GET", "/", "", "")])
             rotate = write("rotate", [("POST", paths[options.rotate].format(*credential),
                                        f"Bearer {keys['admin']}", "") for credential in rotated])
-            verify = write("verify", [("POST", "/v1/verify", f"Bearer {keys['verifier']}",
-                                       json.dumps({"publicId": public, "secret": secret}))
-                                      for _, public, secret in verified])
+            bodies = [json.dumps({"publicId": public, "secret": secret}) for _, public, secret in verified]
+            authority = f"Bearer {keys['verifier']}"
+            verify = write("verify", [("POST", "/v1/verify", authority, body) for body in bodies])
+            post = write("post", [("POST", "/", authority, body) for body in bodies])
             flushes = flush_millis(folder)
             print(f"fdatasync of 4 KiB: p50 {flushes[len(flushes) // 2]:.2f} ms, "
                   f"p99 {flushes[len(flushes) * 99 // 100]:.2f} ms\n")
@@ -301,8 +320,9 @@ def main():
                 if failed:
                     sys.exit(f"load: {failed} answers were not 2xx")
                 return
-            bare = {count: Load("GET /health/live", get, count) for count in (1, 32, 256)}
-            loads = list(bare.values())
+            gets = {count: Load("bare GET", get, count, server=bare) for count in (1, 32, 256)}
+            posts = {count: Load("bare POST of JSON", post, count, server=bare) for count in (32, 256)}
+            loads = [*gets.values(), *posts.values()]
             loads += [Load(f"rotate ({options.rotate})", rotate, count, True) for count in (1, 32, 256)]
             loads += [Load("verify", verify, count) for count in (32, 256)]
             check_valid(server, keys["verifier"], verified)
@@ -311,9 +331,13 @@ def main():
                 for load in sorted(loads, key=lambda load: load.connections):
                     load.run(server, seconds)
             check_valid(server, keys["verifier"], verified)
-            failed = report(loads, bare)
+            failed = report(loads, gets)
+            for load in loads:
+                if load.name == "verify":
+                    print(f"verify of bare POST, {load.connections}: {spread(load.ratios(posts[load.connections]), 2)}")
         finally:
             server.stop()
+            bare.stop()
     if failed:
         sys.exit(f"load: {failed} answers were not 2xx")
 

@@ -4,16 +4,24 @@
 #   bench/load.sh [--quick] [--credentials N] [--rounds N] [--seconds N] [--rotate hopae|native]
 #                 [--ledger CREDENTIALS] [--soak SECONDS]
 #   bench/load.sh --edge [--quick] [--credentials N] [--rounds N] [--seconds N]
+#   bench/load.sh --postgres [--quick] [--credentials N] [--rounds N] [--seconds N]
 set -eu
 cd "$(dirname "$0")/.."
-if ! command -v wrk >/dev/null; then
-    echo "load.sh: wrk is missing: apt-get install wrk" >&2
+need() {
+    command -v "$1" >/dev/null && return
+    echo "load.sh: $1 is missing: apt-get install $2" >&2
     exit 1
-fi
+}
+need wrk wrk
+load=load
+case "${1:-}" in
+--edge) load=edge ;;
+--postgres)
+    load=postgres
+    need pgbench postgresql-contrib
+    ;;
+esac
+[ "$load" = load ] || shift
 cargo build --release --quiet --bin rota
-load=bench/load.py
-if [ "${1:-}" = --edge ]; then
-    load=bench/edge.py
-    shift
-fi
-exec python3 "$load" "${CARGO_TARGET_DIR:-target}/release/rota" "$@"
+cargo build --release --quiet -p rota-benches --bins
+exec python3 "bench/$load.py" "${CARGO_TARGET_DIR:-target}/release/rota" "$@"

@@ -21,19 +21,16 @@ use rota::app::{App, Caller};
 use rota::log::sqlite::SqliteLog;
 use rota::telemetry;
 use rota_aggregates::CredentialId;
-use rota_aggregates::authority::{Proof, Roles};
-use rota_aggregates::credential::{Credential, CredentialCommand, IssueCredential, Kind, SecretRef};
-use rota_aggregates::ids::Hash;
+use rota_aggregates::credential::Credential;
 use rota_benches::load::{Run, run};
 use rota_benches::measure::{Spread, table};
-use rota_benches::{Outcome, ledger};
+use rota_benches::{Outcome, ledger, naive};
 use sqlite_es::{SqliteCqrs, SqliteEventRepository};
 use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{Arguments, ConnectOptions, Executor, SqliteConnection};
 use tokio::sync::{Notify, mpsc, oneshot};
-use uuid::Builder;
 
 const CREDENTIALS: usize = 20_000;
 const CALLERS: usize = 256;
@@ -67,26 +64,8 @@ async fn run_naive(cqrs: &Arc<SqliteCqrs<Credential>>, round: usize, duration: D
     let call = move |number: u64| {
         let (cqrs, counted) = (Arc::clone(&cqrs), Arc::clone(&counted));
         async move {
-            let mut numbers = ledger::Numbers::new((round as u64) << 40 | number);
-            let id = Builder::from_random_bytes(numbers.bytes()).into_uuid();
-            let command = CredentialCommand::Issue(IssueCredential {
-                credential: CredentialId(id),
-                workspace: rota_aggregates::WorkspaceId(id),
-                kind: Kind::Client,
-                public_id: "aB3dE6gH".to_owned(),
-                roles: Roles::default(),
-                mode: None,
-                parent: None,
-                secret: SecretRef {
-                    version: 1,
-                    hint: "0a1b".to_owned(),
-                    digest: Hash([7; 32]),
-                    sealed: None,
-                },
-                proof: Proof::OPERATOR,
-                now: rota_aggregates::Timestamp::from_micros(1_763_700_000_000_000),
-            });
-            let recorded = cqrs.execute(&id.to_string(), command).await.is_ok();
+            let (id, command) = naive::issue((round as u64) << 40 | number);
+            let recorded = cqrs.execute(&id, command).await.is_ok();
             counted.fetch_add(u64::from(recorded), Ordering::Relaxed);
             recorded
         }

@@ -3,6 +3,7 @@
 pub mod ledger;
 pub mod load;
 pub mod measure;
+pub mod naive;
 
 /// What may go wrong in a benchmark ends it.
 pub type Outcome<T = ()> = Result<T, Box<dyn std::error::Error>>;
