@@ -4,6 +4,7 @@
 mod support;
 
 mod client;
+mod copy;
 #[cfg(feature = "esdb")]
 mod esdb;
 mod offline;

@@ -1,89 +1,36 @@
 //! A real nginx in front of a site and a service, set up as in `deploy/`, with rota at the door.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::path::Path;
 
 use reqwest::Method;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 use crate::forward_auth::{ASK, Guarded, Held, IDENTITY, with};
-use crate::support::{As, Caller, Reply, free_port, send};
+use crate::support::{As, Caller, Front, Reply, nginx, send};
 
 const SITE: &str = "the site that rota guards";
 
-/// nginx with the configuration of `deploy/`. It ends with the test.
-struct Nginx {
-    child: Child,
-    url: String,
-    _folder: tempfile::TempDir,
-}
-
-/// Where Debian puts it, which is in the path of root alone.
-fn program() -> PathBuf {
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&folders).chain(["/usr/sbin".into()]);
-    let found = folders.map(|folder| folder.join("nginx")).find(|path| path.is_file());
-    found.expect("nginx is installed: ./test does it")
-}
-
-impl Nginx {
-    async fn start(rota: &str, service: &str) -> Self {
-        // Somebody else may take a port that was free.
-        for _ in 0..10 {
-            if let Some(nginx) = Self::try_start(rota, service).await {
-                return nginx;
-            }
-        }
-        panic!("nginx never served");
-    }
-
-    async fn try_start(rota: &str, service: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let own = format!("127.0.0.1:{}", free_port());
-        let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+/// nginx with the configuration of `deploy/`.
+async fn guarding(rota: &str, service: &str) -> Front {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    Front::start(|folder, own| {
         for name in ["nginx-edge.conf", "rota-ask.conf", "rota-identity.conf"] {
             let mut text = std::fs::read_to_string(deploy.join(name)).unwrap();
             for (address, here) in
-                [("127.0.0.1:8700", rota), ("127.0.0.1:9000", service), ("127.0.0.1:8080", &own)]
+                [("127.0.0.1:8700", rota), ("127.0.0.1:9000", service), ("127.0.0.1:8080", own)]
             {
                 assert!(name != "nginx-edge.conf" || text.contains(address), "{address}");
                 text = text.replace(address, here);
             }
-            std::fs::write(folder.path().join(name), text).unwrap();
+            std::fs::write(folder.join(name), text).unwrap();
         }
-        std::fs::create_dir(folder.path().join("site")).unwrap();
-        std::fs::write(folder.path().join("site/index.html"), SITE).unwrap();
-        let mut command = Command::new(program());
-        command.arg("-p").arg(folder.path()).arg("-c").arg(folder.path().join("nginx-edge.conf"));
-        command.args(["-e", "stderr", "-g", "daemon off; master_process off;"]);
-        let child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let mut nginx = Self { child, url: format!("http://{own}"), _folder: folder };
-        for _ in 0..6_000 {
-            if nginx.child.try_wait().unwrap().is_some() {
-                let mut said = String::new();
-                nginx.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
-                assert!(said.contains("Address already in use"), "{said}");
-                return None;
-            }
-            if TcpStream::connect(&own).await.is_ok() {
-                return Some(nginx);
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        panic!("nginx does not listen");
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+        std::fs::create_dir(folder.join("site")).unwrap();
+        std::fs::write(folder.join("site/index.html"), SITE).unwrap();
+        nginx(folder, "nginx-edge.conf")
+    })
+    .await
 }
 
 /// A service that answers with what it was sent. Its address.
@@ -118,7 +65,7 @@ async fn echo() -> String {
 /// nginx, what it guards, and whoever asks it.
 struct Behind {
     guarded: Guarded,
-    nginx: Nginx,
+    nginx: Front,
     nobody: Caller,
 }
 
@@ -126,8 +73,8 @@ impl Behind {
     async fn new() -> Self {
         let guarded = Guarded::new().await;
         let rota = guarded.server.url().trim_start_matches("http://").to_owned();
-        let nginx = Nginx::start(&rota, &echo().await).await;
-        let nobody = Caller::nobody(&nginx.url);
+        let nginx = guarding(&rota, &echo().await).await;
+        let nobody = Caller::nobody(&nginx.url());
         Self { guarded, nginx, nobody }
     }
 

@@ -2,6 +2,7 @@
 
 #![expect(clippy::print_stdout, reason = "what was counted is worth as much as that it passed")]
 
+mod behind;
 mod copying;
 #[cfg(feature = "esdb")]
 mod esdb;

@@ -31,8 +31,8 @@ fn scratch() -> PathBuf {
     builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()).unwrap().keep()
 }
 
-/// Whoever may run the server: it refuses root.
-fn unprivileged() -> Vec<&'static str> {
+/// How to run a server that refuses root: in front of its command.
+pub fn unprivileged() -> Vec<&'static str> {
     let root = Command::new("id").arg("-u").output().is_ok_and(|out| out.stdout.starts_with(b"0\n"));
     if root { vec!["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] } else { vec!["env"] }
 }
@@ -132,6 +132,14 @@ impl Cluster {
     /// The address of a schema, or of a database by name.
     pub fn url(&self, schema: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/postgres?options[search_path]={schema}", self.port)
+    }
+
+    /// A database that nobody else uses, for what can't be told apart by schema. Its name.
+    pub async fn database(&self) -> String {
+        let name = format!("test_{}", self.made.fetch_add(1, Ordering::SeqCst));
+        let mut admin = self.connect("public").await;
+        admin.execute(format!("CREATE DATABASE {name}").as_str()).await.unwrap();
+        name
     }
 
     /// Connects past rota, as the superuser.
