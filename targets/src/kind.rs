@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::connection::App;
 use crate::target::Model;
 
 /// A kind of target. Its name on the wire and in events is its [`Kind::id`], for ever.
@@ -57,8 +58,8 @@ pub struct Description {
     pub id: &'static str,
     /// For people.
     pub name: &'static str,
-    /// The app of the connections that it takes, `postgres`.
-    pub app: &'static str,
+    /// The app of the connections that it takes.
+    pub app: App,
     /// Who chooses the secret, and how many are valid at once.
     pub model: Model,
     /// What is published: the identifier, then the secret.
@@ -68,7 +69,7 @@ pub struct Description {
 const fn describe(
     id: &'static str,
     name: &'static str,
-    app: &'static str,
+    app: App,
     model: Model,
     fields: [(&'static str, &'static str); 2],
 ) -> Description {
@@ -104,102 +105,151 @@ impl Kind {
             Self::PostgresCredentials => describe(
                 "postgres-credentials",
                 "PostgreSQL Credentials",
-                "postgres",
+                App::Postgres,
                 TwoUsers,
                 [("username", "POSTGRES_DB_USERNAME"), ("password", "POSTGRES_DB_PASSWORD")],
             ),
             Self::MysqlCredentials => describe(
                 "mysql-credentials",
                 "MySQL Credentials",
-                "mysql",
+                App::Mysql,
                 TwoUsers,
                 [("username", "MYSQL_USERNAME"), ("password", "MYSQL_PASSWORD")],
             ),
             Self::MssqlCredentials => describe(
                 "mssql-credentials",
                 "Microsoft SQL Server Credentials",
-                "mssql",
+                App::Mssql,
                 TwoUsers,
                 [("username", "MSSQL_DB_USERNAME"), ("password", "MSSQL_DB_PASSWORD")],
             ),
             Self::OracledbCredentials => describe(
                 "oracledb-credentials",
                 "OracleDB Credentials",
-                "oracledb",
+                App::Oracledb,
                 TwoUsers,
                 [("username", "ORACLEDB_USERNAME"), ("password", "ORACLEDB_PASSWORD")],
             ),
             Self::MongodbCredentials => describe(
                 "mongodb-credentials",
                 "MongoDB Credentials",
-                "mongodb",
+                App::Mongodb,
                 TwoUsers,
                 [("username", "MONGODB_DB_USERNAME"), ("password", "MONGODB_DB_PASSWORD")],
             ),
             Self::RedisCredentials => describe(
                 "redis-credentials",
                 "Redis Credentials",
-                "redis",
+                App::Redis,
                 Model::TwoPasswords,
                 [("username", "REDIS_USERNAME"), ("password", "REDIS_PASSWORD")],
             ),
             Self::Auth0ClientSecret => describe(
                 "auth0-client-secret",
                 "Auth0 Client Secret",
-                "auth0",
+                App::Auth0,
                 Single,
                 [("clientId", "AUTH0_CLIENT_ID"), ("clientSecret", "AUTH0_CLIENT_SECRET")],
             ),
             Self::AzureClientSecret => describe(
                 "azure-client-secret",
                 "Azure Client Secret",
-                "azure-client-secrets",
+                App::AzureClientSecrets,
                 Keys,
                 [("clientId", "AZURE_CLIENT_ID"), ("clientSecret", "AZURE_CLIENT_SECRET")],
             ),
             Self::OktaClientSecret => describe(
                 "okta-client-secret",
                 "Okta Client Secret",
-                "okta",
+                App::Okta,
                 Keys,
                 [("clientId", "OKTA_CLIENT_ID"), ("clientSecret", "OKTA_CLIENT_SECRET")],
             ),
             Self::DatabricksServicePrincipalSecret => describe(
                 "databricks-service-principal-secret",
                 "Databricks Service Principal Secret",
-                "databricks",
+                App::Databricks,
                 Keys,
                 [("clientId", "DATABRICKS_CLIENT_ID"), ("clientSecret", "DATABRICKS_CLIENT_SECRET")],
             ),
             Self::AwsIamUserSecret => describe(
                 "aws-iam-user-secret",
                 "AWS IAM User Secret",
-                "aws",
+                App::Aws,
                 Keys,
                 [("accessKeyId", "AWS_ACCESS_KEY_ID"), ("secretAccessKey", "AWS_SECRET_ACCESS_KEY")],
             ),
             Self::LdapPassword => describe(
                 "ldap-password",
                 "LDAP Password",
-                "ldap",
+                App::Ldap,
                 Single,
                 [("dn", "LDAP_DN"), ("password", "LDAP_PASSWORD")],
             ),
             Self::UnixLinuxLocalAccount => describe(
                 "unix-linux-local-account",
                 "Unix/Linux Local Account",
-                "ssh",
+                App::Ssh,
                 Single,
                 [("username", "UNIX_USERNAME"), ("password", "UNIX_PASSWORD")],
             ),
             Self::WindowsLocalAccount => describe(
                 "windows-local-account",
                 "Windows Local Account",
-                "smb",
+                App::Smb,
                 Single,
                 [("username", "WINDOWS_USERNAME"), ("password", "WINDOWS_PASSWORD")],
             ),
         }
+    }
+
+    /// A sample of how to make the users that take turns, with a password for the time until the first rotation.
+    pub const fn create_user_statement(self) -> Option<&'static str> {
+        Some(match self {
+            Self::PostgresCredentials => {
+                "-- Run it twice, for two users.\n\
+                 CREATE USER \"app_user_1\" WITH PASSWORD 'temporary_password';\n\n\
+                 GRANT CONNECT ON DATABASE my_database TO \"app_user_1\";\n\
+                 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO \"app_user_1\";\n\
+                 -- PostgreSQL 16 and later: rota's own role has to administer it.\n\
+                 GRANT \"app_user_1\" TO \"rota\" WITH ADMIN OPTION;"
+            }
+            Self::MysqlCredentials => {
+                "-- Run it twice, for two users.\n\
+                 CREATE USER 'app_user_1'@'%' IDENTIFIED BY 'temporary_password';\n\n\
+                 GRANT SELECT, INSERT, UPDATE, DELETE ON my_database.* TO 'app_user_1'@'%';"
+            }
+            Self::MssqlCredentials => {
+                "-- Run it twice, for two logins.\n\
+                 CREATE LOGIN [app_user_1] WITH PASSWORD = 'temporary_Passw0rd';\n\n\
+                 USE my_database;\n\
+                 CREATE USER [app_user_1] FOR LOGIN [app_user_1];\n\
+                 GRANT SELECT, INSERT, UPDATE, DELETE ON SCHEMA::dbo TO [app_user_1];"
+            }
+            Self::OracledbCredentials => {
+                "-- Run it twice, for two users.\n\
+                 CREATE USER \"APP_USER_1\" IDENTIFIED BY \"temporary_password\";\n\n\
+                 GRANT CREATE SESSION TO \"APP_USER_1\";"
+            }
+            Self::MongodbCredentials => {
+                "// Run it twice, for two users.\n\
+                 use my_database\n\
+                 db.createUser({\n  user: \"app_user_1\",\n  pwd: \"temporary_password\",\n  \
+                 roles: [{ role: \"readWrite\", db: \"my_database\" }]\n})"
+            }
+            _ => return None,
+        })
+    }
+
+    /// A sample of a user's own statement.
+    pub const fn rotation_statement(self) -> Option<&'static str> {
+        Some(match self {
+            Self::PostgresCredentials => "ALTER USER \"{{username}}\" WITH PASSWORD '{{password}}'",
+            Self::MysqlCredentials => "ALTER USER '{{username}}'@'%' IDENTIFIED BY '{{password}}'",
+            Self::MssqlCredentials => "ALTER LOGIN [{{username}}] WITH PASSWORD = '{{password}}'",
+            Self::OracledbCredentials => "ALTER USER \"{{username}}\" IDENTIFIED BY \"{{password}}\"",
+            _ => return None,
+        })
     }
 
     /// Its name on the wire and in events.
@@ -238,5 +288,14 @@ mod tests {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.id());
         }
         assert_eq!("postgres".parse::<Kind>(), Err(UnknownKind));
+    }
+    #[test]
+    fn the_samples_of_statements_can_be_given_back() {
+        for kind in Kind::ALL {
+            let Some(statement) = kind.rotation_statement() else { continue };
+            let given =
+                serde_json::json!({"username1": "a", "username2": "b", "rotationStatement": statement});
+            assert!(crate::parameters::Parameters::check(kind, &given, None).is_ok(), "{kind}");
+        }
     }
 }

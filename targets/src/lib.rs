@@ -5,14 +5,27 @@
 //! happened. Every step here may be asked for twice, after a crash in between.
 //!
 //! - [`kind`]: the fourteen kinds, their names on the wire and what they publish;
-//! - [`target`]: the trait, and the values that cross it;
+//! - [`connection`] and [`parameters`]: what users give, read and kept; [`issue`]: what is wrong with it;
+//! - [`password`] and [`statement`]: how new passwords and users' own statements are made;
+//! - [`target`]: the trait, and the values that cross it; [`mod@open`]: from the above to a target;
 //! - [`failure`]: why a step did not do what was asked, in the one distinction that matters: did anything change?
 #![warn(missing_docs)]
 
+mod acl;
+pub mod connection;
 pub mod failure;
+pub mod issue;
 pub mod kind;
+pub mod open;
+pub mod parameters;
+pub mod password;
+pub mod statement;
 pub mod target;
 
+pub use connection::{App, Connection};
 pub use failure::{Certainty, Failure};
+pub use issue::{Code, Issue};
 pub use kind::Kind;
+pub use open::{check, is_available, open};
+pub use parameters::Parameters;
 pub use target::{Credential, Intent, Login, Model, Network, Plan, Right, Slot, Target};
