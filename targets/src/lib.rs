@@ -7,19 +7,28 @@
 //! - [`kind`]: the fourteen kinds, their names on the wire and what they publish;
 //! - [`connection`] and [`parameters`]: what users give, read and kept; [`issue`]: what is wrong with it;
 //! - [`password`] and [`statement`]: how new passwords and users' own statements are made;
+//! - [`surroundings`]: what a target needs besides, such as the way out and the time;
 //! - [`target`]: the trait, and the values that cross it; [`mod@open`]: from the above to a target;
 //! - [`failure`]: why a step did not do what was asked, in the one distinction that matters: did anything change?
 #![warn(missing_docs)]
 
 mod acl;
+pub mod auth0_client_secret;
+pub mod aws_iam_user_secret;
+pub mod azure_client_secret;
 pub mod connection;
+pub mod databricks_service_principal_secret;
 pub mod failure;
 pub mod issue;
+mod keys;
 pub mod kind;
+pub mod okta_client_secret;
 pub mod open;
 pub mod parameters;
 pub mod password;
+mod rest;
 pub mod statement;
+pub mod surroundings;
 pub mod target;
 
 pub use connection::{App, Connection};
@@ -28,4 +37,5 @@ pub use issue::{Code, Issue};
 pub use kind::Kind;
 pub use open::{check, is_available, open};
 pub use parameters::Parameters;
+pub use surroundings::Surroundings;
 pub use target::{Credential, Intent, Login, Model, Network, Plan, Right, Slot, Target};

@@ -1,17 +1,27 @@
 //! From a connection and parameters to a target.
 
-use std::sync::Arc;
-
-use crate::connection::Connection;
+use crate::auth0_client_secret::Auth0ClientSecret;
+use crate::aws_iam_user_secret::AwsIamUserSecret;
+use crate::azure_client_secret::AzureClientSecret;
+use crate::connection::{App, Connection};
+use crate::databricks_service_principal_secret::DatabricksServicePrincipalSecret;
 use crate::failure::Failure;
 use crate::kind::Kind;
+use crate::okta_client_secret::OktaClientSecret;
 use crate::parameters::Parameters;
-use crate::target::{Network, Target};
+use crate::surroundings::Surroundings;
+use crate::target::Target;
 
 /// Whether rotations of this kind can be opened.
 pub const fn is_available(kind: Kind) -> bool {
-    let _ = kind;
-    false
+    matches!(
+        kind,
+        Kind::Auth0ClientSecret
+            | Kind::AwsIamUserSecret
+            | Kind::AzureClientSecret
+            | Kind::DatabricksServicePrincipalSecret
+            | Kind::OktaClientSecret
+    )
 }
 
 /// The target of a rotation. Nothing is connected to yet.
@@ -19,22 +29,42 @@ pub fn open(
     kind: Kind,
     connection: &Connection,
     parameters: &Parameters,
-    network: &Arc<dyn Network>,
+    around: &Surroundings,
 ) -> Result<Box<dyn Target>, Failure> {
     let app = kind.description().app;
     if connection.app() != app || parameters.kind() != kind {
         return Err(Failure::refused(format!("{kind} takes connections of the app {app}")));
     }
-    let _ = network;
-    Err(Failure::refused(format!("rotations of the kind {kind} are not available in this build")))
+    Ok(match kind {
+        Kind::Auth0ClientSecret => Box::new(Auth0ClientSecret::open(connection, parameters, around)?),
+        Kind::AwsIamUserSecret => Box::new(AwsIamUserSecret::open(connection, parameters, around)?),
+        Kind::AzureClientSecret => Box::new(AzureClientSecret::open(connection, parameters, around)?),
+        Kind::DatabricksServicePrincipalSecret => {
+            Box::new(DatabricksServicePrincipalSecret::open(connection, parameters, around)?)
+        }
+        Kind::OktaClientSecret => Box::new(OktaClientSecret::open(connection, parameters, around)?),
+        _ => {
+            return Err(Failure::refused(format!(
+                "rotations of the kind {kind} are not available in this build"
+            )));
+        }
+    })
 }
 
 /// Reaches the system of a connection and logs in, changing nothing there. What comes back is the connection that is to
 /// be kept: the same, with what was learned at first contact, such as the host key of a machine whose user named none.
-pub async fn check(connection: Connection, network: &Arc<dyn Network>) -> Result<Connection, Failure> {
-    let _ = network;
-    Err(Failure::refused(format!(
-        "connections of the app {} are not available in this build",
-        connection.app()
-    )))
+pub async fn check(connection: Connection, around: &Surroundings) -> Result<Connection, Failure> {
+    match connection.app() {
+        App::Auth0 => Auth0ClientSecret::check_connection(&connection, around).await?,
+        App::Aws => AwsIamUserSecret::check_connection(&connection, around).await?,
+        App::AzureClientSecrets => AzureClientSecret::check_connection(&connection, around).await?,
+        App::Databricks => DatabricksServicePrincipalSecret::check_connection(&connection, around).await?,
+        App::Okta => OktaClientSecret::check_connection(&connection, around).await?,
+        app => {
+            return Err(Failure::refused(format!(
+                "connections of the app {app} are not available in this build"
+            )));
+        }
+    }
+    Ok(connection)
 }

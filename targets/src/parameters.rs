@@ -141,6 +141,11 @@ impl Parameters {
         self.value.get(name).and_then(Value::as_str)
     }
 
+    /// A text among them that the kind requires.
+    pub(crate) fn required(&self, name: &str) -> String {
+        self.text(name).unwrap_or_default().to_owned()
+    }
+
     /// Whether something is asked for.
     pub fn flag(&self, name: &str) -> bool {
         self.value.get(name).and_then(Value::as_bool).unwrap_or_default()

@@ -136,6 +136,16 @@ impl Connection {
         }
     }
 
+    /// A field that is no secret and that its method requires.
+    pub(crate) fn required(&self, name: &str) -> String {
+        self.text(name).unwrap_or_default().to_owned()
+    }
+
+    /// A copy of a field that is a secret and that its method requires.
+    pub(crate) fn required_secret(&self, name: &str) -> Secret {
+        Secret::new(self.secret(name).map(Secret::expose).unwrap_or_default().to_owned())
+    }
+
     /// The port; 0 where there is none.
     pub fn port(&self) -> u16 {
         match self.fields.get("port") {

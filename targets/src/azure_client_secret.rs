@@ -1,0 +1,425 @@
+//! `azure-client-secret`: password credentials of an application in Entra ID, through Microsoft Graph.
+//!
+//! Each attempt's own label is the display name of what it makes, so that what an interrupted one left is known for
+//! certain. A new secret takes seconds to minutes until every token endpoint knows it.
+
+mod assertion;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::SecondsFormat;
+use reqwest::{Method, Url};
+use rota_aggregates::secret::Secret;
+use serde::Deserialize;
+use serde_json::json;
+
+use self::assertion::Certificate;
+use crate::connection::Connection;
+use crate::failure::Failure;
+use crate::keys::{self, SlowToKnow};
+use crate::parameters::Parameters;
+use crate::rest::{Answer, Effect, Request, Rest, Tokens, below, client_credentials};
+use crate::surroundings::{Clock, Surroundings};
+use crate::target::{Credential, Intent, Login, Plan, Right, Slot, Target};
+
+/// Two years: the longest that Microsoft's own portal offers.
+const LIFETIME_SECONDS: u64 = 730 * 86_400;
+/// When others change the application all the time, it is worth asking again after so long.
+const ASK_AGAIN: Duration = Duration::from_secs(15);
+/// How often a change is tried while another one of the same application is under way, and what a list of an
+/// application is given to show what was just made.
+const TRIES: u32 = 4;
+const TRY_PAUSE: Duration = Duration::from_millis(500);
+const ID: &str = "keyId";
+
+/// As whom the connection acts.
+#[derive(Debug)]
+pub enum Authority {
+    /// With an application's secret.
+    ClientSecret(Secret),
+    /// With an application's certificate and its private key, both PEM.
+    Certificate {
+        /// The certificate.
+        certificate: String,
+        /// Its RSA key, PKCS #8 or PKCS #1.
+        key: Secret,
+    },
+}
+
+/// What the user of a rotation sets.
+#[derive(Debug)]
+pub struct Settings {
+    /// With what the connection's application logs in.
+    pub authority: Authority,
+    /// The connection's application.
+    pub client_id: String,
+    /// The directory.
+    pub tenant_id: String,
+    /// The application that is rotated: its object.
+    pub object_id: String,
+    /// The same: what it logs in as.
+    pub application_id: String,
+}
+
+/// The password credentials of one application.
+pub struct AzureClientSecret {
+    rest: Rest,
+    tokens: Tokens,
+    authority: Own,
+    client_id: String,
+    token_url: Url,
+    scope: String,
+    application: Url,
+    application_id: String,
+    clock: Arc<dyn Clock>,
+}
+
+enum Own {
+    Secret(Secret),
+    Certificate(Box<Certificate>),
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Application {
+    app_id: String,
+    #[serde(default)]
+    password_credentials: Vec<Password>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Password {
+    key_id: String,
+    display_name: Option<String>,
+    start_date_time: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Added {
+    key_id: String,
+    secret_text: Secret,
+}
+
+impl AzureClientSecret {
+    /// Makes it; nothing is reached yet.
+    pub fn new(settings: Settings, around: &Surroundings) -> Result<Self, Failure> {
+        let Settings { authority, client_id, tenant_id, object_id, application_id } = settings;
+        let Surroundings { network, clock, endpoints, .. } = around;
+        let address = |text: &str| {
+            Url::parse(text).map_err(|_| Failure::refused("the address of Microsoft's cloud is not a URL"))
+        };
+        let authority = match authority {
+            Authority::ClientSecret(secret) => Own::Secret(secret),
+            Authority::Certificate { certificate, key } => {
+                Own::Certificate(Box::new(Certificate::read(&certificate, &key)?))
+            }
+        };
+        let graph = address(&endpoints.microsoft_graph)?;
+        Ok(Self {
+            rest: Rest::new("Microsoft", Arc::clone(network)),
+            tokens: Tokens::default(),
+            authority,
+            client_id,
+            token_url: below(&address(&endpoints.microsoft_login)?, &[&tenant_id, "oauth2", "v2.0", "token"]),
+            scope: format!("{}/.default", endpoints.microsoft_graph.trim_end_matches('/')),
+            application: below(&graph, &["v1.0", "applications", &object_id]),
+            application_id,
+            clock: Arc::clone(clock),
+        })
+    }
+
+    /// Of a connection and parameters.
+    pub(crate) fn open(
+        connection: &Connection,
+        parameters: &Parameters,
+        around: &Surroundings,
+    ) -> Result<Self, Failure> {
+        let (object, application) = (parameters.required("objectId"), parameters.required("clientId"));
+        Self::new(settings(connection, object, application)?, around)
+    }
+
+    /// Asks for a token of the connection's own.
+    pub(crate) async fn check_connection(
+        connection: &Connection,
+        around: &Surroundings,
+    ) -> Result<(), Failure> {
+        let azure = Self::new(settings(connection, String::new(), String::new())?, around)?;
+        let answer = azure.token().await?;
+        if answer.ok() { Ok(()) } else { Err(azure.rest.failure(&answer, Effect::Reads, "to log in")) }
+    }
+
+    async fn token(&self) -> Result<Answer, Failure> {
+        let id = ("client_id", &*self.client_id);
+        let scope = ("scope", &*self.scope);
+        match &self.authority {
+            Own::Secret(secret) => {
+                let fields = [id, scope, ("client_secret", secret.expose())];
+                client_credentials(&self.rest, self.token_url.clone(), None, &fields).await
+            }
+            Own::Certificate(certificate) => {
+                let assertion =
+                    certificate.assertion(self.token_url.as_str(), &self.client_id, self.clock.now())?;
+                let fields = [
+                    id,
+                    scope,
+                    ("client_assertion_type", "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"),
+                    ("client_assertion", assertion.expose()),
+                ];
+                client_credentials(&self.rest, self.token_url.clone(), None, &fields).await
+            }
+        }
+    }
+
+    async fn ask(&self, request: impl Fn() -> Request) -> Result<Answer, Failure> {
+        self.tokens.ask(&self.rest, request, || self.token()).await
+    }
+
+    async fn list(&self) -> Result<Vec<Password>, Failure> {
+        const PURPOSE: &str = "to read the application";
+        let mut url = self.application.clone();
+        url.query_pairs_mut().append_pair("$select", "id,appId,displayName,passwordCredentials");
+        let answer = self.ask(|| Request::new(Method::GET, url.clone(), Effect::Reads, PURPOSE)).await?;
+        if !answer.ok() {
+            return Err(self.failure(&answer, Effect::Reads, PURPOSE));
+        }
+        let application: Application =
+            answer.read().ok_or_else(|| self.rest.not_understood(Effect::Reads, PURPOSE))?;
+        if !application.app_id.eq_ignore_ascii_case(&self.application_id) {
+            return Err(Failure::refused(format!(
+                "objectId is an application whose clientId is {}, not {}: correct one of the two parameters",
+                application.app_id, self.application_id
+            )));
+        }
+        Ok(application.password_credentials)
+    }
+
+    /// A change of the application, tried again while another change is under way.
+    async fn change(
+        &self,
+        action: &str,
+        body: &serde_json::Value,
+        purpose: &'static str,
+    ) -> Result<Answer, Failure> {
+        let url = below(&self.application, &[action]);
+        let mut pause = TRY_PAUSE;
+        for attempt in 1.. {
+            let answer = self
+                .ask(|| Request::new(Method::POST, url.clone(), Effect::Changes, purpose).json(body))
+                .await?;
+            if !is_concurrent(&answer) {
+                return Ok(answer);
+            }
+            if attempt == TRIES {
+                let text =
+                    format!("Microsoft refuses a request {purpose}: others are changing the application");
+                return Err(Failure::unreachable(text).after(ASK_AGAIN));
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn remove(&self, key_id: &str) -> Result<(), Failure> {
+        const PURPOSE: &str = "to remove a secret";
+        let answer = self.change("removePassword", &json!({"keyId": key_id}), PURPOSE).await?;
+        if answer.ok() {
+            return Ok(());
+        }
+        // What is not there is removed; Graph has no name of its own for this.
+        if matches!(answer.status, 400 | 404) && !self.list().await?.iter().any(|key| key.key_id == key_id) {
+            return Ok(());
+        }
+        Err(self.failure(&answer, Effect::Changes, PURPOSE))
+    }
+
+    fn failure(&self, answer: &Answer, effect: Effect, purpose: &str) -> Failure {
+        match (answer.status, answer.code().as_deref()) {
+            (403, Some(code)) => Failure::refused(format!(
+                "Microsoft does not allow the connection {purpose} ({code}): grant its application \
+                 Application.ReadWrite.OwnedBy and make it an owner of this one, or Application.ReadWrite.All"
+            )),
+            (404, _) => Failure::refused(format!(
+                "Microsoft has no such application {purpose}: objectId must be the object id of the application itself"
+            )),
+            (400, Some(code)) if code.starts_with("CredentialLifetime") => Failure::refused(format!(
+                "a policy of the directory forbids secrets that live for two years ({code})"
+            )),
+            _ => self.rest.failure(answer, effect, purpose),
+        }
+    }
+
+    /// What bears the label, once it may be expected to show.
+    async fn labelled(&self, label: &str) -> Result<Vec<String>, Failure> {
+        let mut pause = TRY_PAUSE;
+        for attempt in 1.. {
+            let listed = self.list().await?;
+            let ours = listed.into_iter().filter(|key| key.display_name.as_deref() == Some(label));
+            let ours: Vec<_> = ours.map(|key| key.key_id).collect();
+            if !ours.is_empty() || attempt == TRIES {
+                return Ok(ours);
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn clean(&self, intent: &Intent, keep: &[&Credential]) -> Result<usize, Failure> {
+        let (existing, label) = keys::minting(intent)?;
+        let ours = self.labelled(label).await?;
+        let left = keys::left(&ours, |id| id, existing, keep, ID);
+        for id in &left {
+            self.remove(id).await?;
+        }
+        Ok(left.len())
+    }
+}
+
+fn settings(connection: &Connection, object_id: String, application_id: String) -> Result<Settings, Failure> {
+    let authority = match connection.method() {
+        "client-secret" => Authority::ClientSecret(connection.required_secret("clientSecret")),
+        "certificate" => Authority::Certificate {
+            certificate: connection.required("certificateBody"),
+            key: connection.required_secret("privateKey"),
+        },
+        _ => {
+            return Err(Failure::refused(
+                "the method oauth needs an application registered for this rota, and somebody to log in there through a \
+                 browser; use a connection of the method client-secret or certificate",
+            ));
+        }
+    };
+    let (client_id, tenant_id) = (connection.required("clientId"), connection.required("tenantId"));
+    Ok(Settings { authority, client_id, tenant_id, object_id, application_id })
+}
+
+fn is_concurrent(answer: &Answer) -> bool {
+    #[derive(Deserialize)]
+    struct Body {
+        error: Inner,
+    }
+    #[derive(Deserialize)]
+    struct Inner {
+        code: String,
+        message: String,
+    }
+    let said = |body: Body| {
+        body.error.code == "Directory_ConcurrencyViolation"
+            || body.error.message.to_ascii_lowercase().contains("concurrent")
+    };
+    matches!(answer.status, 400 | 409) && answer.read().is_some_and(said)
+}
+
+#[async_trait]
+impl SlowToKnow for AzureClientSecret {
+    const VENDOR: &'static str = "Microsoft";
+    const YOUNG_SECONDS: i64 = 300;
+    const PATIENCE: Duration = Duration::from_secs(20);
+    const PAUSE: Duration = Duration::from_secs(2);
+
+    async fn try_log_in(&self, credential: &Credential) -> Result<Option<Login>, Failure> {
+        let fields = [
+            ("client_id", &*self.application_id),
+            ("scope", &*self.scope),
+            ("client_secret", credential.secret.expose()),
+        ];
+        let answer = client_credentials(&self.rest, self.token_url.clone(), None, &fields).await?;
+        match answer.code().as_deref() {
+            _ if answer.ok() => Ok(Some(Login::Accepted)),
+            Some("invalid_client") => Ok(None),
+            _ => Err(self.rest.failure(&answer, Effect::Reads, "to log in with the secret")),
+        }
+    }
+
+    async fn made_at(&self, id: &str) -> Result<Option<i64>, Failure> {
+        let listed = self.list().await?;
+        let key = listed.iter().find(|key| key.key_id == id);
+        Ok(key.and_then(|key| key.start_date_time.as_deref()).and_then(keys::seconds))
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().seconds()
+    }
+}
+
+#[async_trait]
+impl Target for AzureClientSecret {
+    async fn check(&self) -> Result<(), Failure> {
+        self.list().await.map(|_| ())
+    }
+
+    async fn plan(&self, _slot: Slot) -> Result<Plan, Failure> {
+        let listed = self.list().await?;
+        let steps = vec![
+            format!("add a secret to application {}, which has {}", self.application_id, listed.len()),
+            "log in with it, for as long as it takes to be known".to_owned(),
+            "publish it".to_owned(),
+            "when the secret before has ended its overlap: remove it".to_owned(),
+        ];
+        let right = |name: &str, held| Right { name: name.to_owned(), held };
+        let rights = vec![
+            right("read the application", Some(true)),
+            right("Application.ReadWrite.OwnedBy, or Application.ReadWrite.All", None),
+        ];
+        Ok(Plan { steps, rights })
+    }
+
+    async fn intend(
+        &self,
+        slot: Slot,
+        _current: Option<&Credential>,
+        random: [u8; 32],
+    ) -> Result<Intent, Failure> {
+        let existing = self.list().await?.into_iter().map(|key| key.key_id).collect();
+        Ok(keys::mint(slot, existing, &random))
+    }
+
+    async fn set(&self, intent: &Intent, current: Option<&Credential>) -> Result<Credential, Failure> {
+        const PURPOSE: &str = "to add a secret";
+        let keep: Vec<_> = current.into_iter().collect();
+        let (_, label) = keys::minting(intent)?;
+        // One look, not the patient one: a first attempt has left nothing.
+        let listed = self.list().await?;
+        if listed.iter().any(|key| key.display_name.as_deref() == Some(label)) {
+            self.clean(intent, &keep).await?;
+        }
+        let end = self.clock.now().plus_seconds(LIFETIME_SECONDS).datetime();
+        let end = end.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let body = json!({"passwordCredential": {"displayName": label, "endDateTime": end}});
+        let answer = self.change("addPassword", &body, PURPOSE).await?;
+        if !answer.ok() {
+            return Err(self.failure(&answer, Effect::Changes, PURPOSE));
+        }
+        let Added { key_id, secret_text } =
+            answer.read().ok_or_else(|| self.rest.not_understood(Effect::Changes, PURPOSE))?;
+        Ok(keys::credential(&[("clientId", &self.application_id), (ID, &key_id)], secret_text))
+    }
+
+    async fn log_in(&self, credential: &Credential) -> Result<Login, Failure> {
+        keys::log_in(self, credential, keys::id_of(credential, ID)?).await
+    }
+
+    async fn undo(&self, intent: &Intent, keep: &[&Credential]) -> Result<usize, Failure> {
+        self.clean(intent, keep).await
+    }
+
+    async fn retire(
+        &self,
+        old: &Credential,
+        active: &Credential,
+        _end_sessions: bool,
+    ) -> Result<(), Failure> {
+        let id = keys::id_of(old, ID)?;
+        keys::not_the_active(id, keys::id_of(active, ID)?, "secret")?;
+        self.remove(id).await
+    }
+
+    async fn revoke(&self, credential: &Credential, _random: [u8; 32]) -> Result<(), Failure> {
+        self.remove(keys::id_of(credential, ID)?).await
+    }
+}
