@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::credential::CredentialEvent;
 use crate::observation::{ObservationEvent, PartRef};
+use crate::places::PlacesEvent;
 use crate::token_keys::TokenKeysEvent;
 use crate::webhook::WebhookEvent;
 use crate::workspace::WorkspaceEvent;
@@ -140,6 +141,8 @@ pub enum Event {
     Observation(ObservationEvent),
     /// Of the keys that sign session tokens.
     TokenKeys(TokenKeysEvent),
+    /// Of the environments and folders of a workspace.
+    Places(PlacesEvent),
 }
 
 impl From<WorkspaceEvent> for Event {
@@ -172,6 +175,12 @@ impl From<TokenKeysEvent> for Event {
     }
 }
 
+impl From<PlacesEvent> for Event {
+    fn from(event: PlacesEvent) -> Self {
+        Self::Places(event)
+    }
+}
+
 /// Bytes that are no event of any known type.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
@@ -198,6 +207,7 @@ impl Event {
             WebhookEvent::TYPES,
             ObservationEvent::TYPES,
             TokenKeysEvent::TYPES,
+            PlacesEvent::TYPES,
         ]
         .into_iter()
         .flatten()
@@ -211,6 +221,7 @@ impl Event {
         all.extend(WebhookEvent::schemas());
         all.extend(ObservationEvent::schemas());
         all.extend(TokenKeysEvent::schemas());
+        all.extend(PlacesEvent::schemas());
         all
     }
 
@@ -222,6 +233,7 @@ impl Event {
             Self::Webhook(e) => e.type_name(),
             Self::Observation(e) => e.type_name(),
             Self::TokenKeys(e) => e.type_name(),
+            Self::Places(e) => e.type_name(),
         }
     }
 
@@ -231,7 +243,7 @@ impl Event {
             Self::Credential(e) => e.shredded(),
             Self::Observation(ObservationEvent::SealedPartsShredded(e)) => &e.parts,
             Self::TokenKeys(e) => e.shredded(),
-            Self::Workspace(_) | Self::Webhook(_) | Self::Observation(_) => &[],
+            Self::Workspace(_) | Self::Webhook(_) | Self::Observation(_) | Self::Places(_) => &[],
         }
     }
 
@@ -243,6 +255,7 @@ impl Event {
             Self::Webhook(e) => e.write_data(out),
             Self::Observation(e) => e.write_data(out),
             Self::TokenKeys(e) => e.write_data(out),
+            Self::Places(e) => e.write_data(out),
         }
     }
 
@@ -254,7 +267,8 @@ impl Event {
             .or_else(|| WorkspaceEvent::read(name, data).map(|r| r.map(Self::Workspace)))
             .or_else(|| WebhookEvent::read(name, data).map(|r| r.map(Self::Webhook)))
             .or_else(|| ObservationEvent::read(name, data).map(|r| r.map(Self::Observation)))
-            .or_else(|| TokenKeysEvent::read(name, data).map(|r| r.map(Self::TokenKeys)));
+            .or_else(|| TokenKeysEvent::read(name, data).map(|r| r.map(Self::TokenKeys)))
+            .or_else(|| PlacesEvent::read(name, data).map(|r| r.map(Self::Places)));
         match read {
             Some(Ok(event)) => Ok(event),
             Some(Err(source)) => Err(Unreadable::Misfit { name: name.to_owned(), source }),

@@ -89,6 +89,14 @@ id! {
     TokenKeyId
 }
 id! {
+    /// An environment of a workspace.
+    EnvironmentId
+}
+id! {
+    /// A folder of an environment.
+    FolderId
+}
+id! {
     /// One request or job run, as it appears in logs, answers and events.
     RequestId
 }
@@ -138,10 +146,14 @@ pub enum StreamKind {
     Webhook = 6,
     /// The keys that sign session tokens, of the whole deployment.
     TokenKeys = 7,
+    /// The environments and folders of one workspace.
+    Places = 12,
+    /// The ends of a credential's sessions.
+    Sessions = 13,
 }
 
 impl StreamKind {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Credential,
         Self::Workspace,
         Self::Use,
@@ -149,6 +161,8 @@ impl StreamKind {
         Self::Shredding,
         Self::Webhook,
         Self::TokenKeys,
+        Self::Places,
+        Self::Sessions,
     ];
 
     fn prefix(self) -> &'static str {
@@ -160,6 +174,8 @@ impl StreamKind {
             Self::Shredding => "shredding",
             Self::Webhook => "webhook",
             Self::TokenKeys => "token-keys",
+            Self::Places => "places",
+            Self::Sessions => "sessions",
         }
     }
 }
@@ -200,6 +216,16 @@ impl StreamId {
     /// The stream of a webhook's changes.
     pub fn webhook(id: WebhookId) -> Self {
         Self { kind: StreamKind::Webhook, id: id.0 }
+    }
+
+    /// The stream of a workspace's environments and folders.
+    pub fn places(id: WorkspaceId) -> Self {
+        Self { kind: StreamKind::Places, id: id.0 }
+    }
+
+    /// The stream of the ends of a credential's sessions.
+    pub fn sessions(id: CredentialId) -> Self {
+        Self { kind: StreamKind::Sessions, id: id.0 }
     }
 
     /// The stream of destroyed sealed parts of a workspace.

@@ -8,6 +8,7 @@
 //! - [`credential`]: the heart: issue, rotate, two-phase rotation, expiry, revocation;
 //! - [`workspace`]: the tenant and its policy;
 //! - [`webhook`]: where somebody wants to be told what happens;
+//! - [`places`]: the environments and folders of a workspace;
 //! - [`token_keys`]: the keys that sign session tokens;
 //! - [`observation`]: what is recorded about a credential without being a change of it;
 //! - [`record`]: the bytes of a recorded event, which are for ever;
@@ -19,6 +20,7 @@ pub mod credential;
 pub mod event;
 pub mod ids;
 pub mod observation;
+pub mod places;
 pub mod record;
 pub mod secret;
 pub mod time;
@@ -29,7 +31,7 @@ pub mod workspace;
 
 pub use event::Event;
 pub use ids::{
-    CredentialId, EventId, Position, RequestId, Sequence, StreamId, StreamKind, TokenKeyId, WebhookId,
-    WorkspaceId,
+    CredentialId, EnvironmentId, EventId, FolderId, Position, RequestId, Sequence, StreamId, StreamKind,
+    TokenKeyId, WebhookId, WorkspaceId,
 };
 pub use time::Timestamp;

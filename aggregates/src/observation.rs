@@ -17,6 +17,8 @@ crate::event::events! {
         OldSecretUsed = "rota.credential.old-secret-used.v1",
         /// An authenticated caller was refused: at most one a minute per actor, credential and reason.
         RotationRefused = "rota.credential.rotation-refused.v1",
+        /// A session was ended before its time, by whoever had its token.
+        SessionEnded = "rota.credential.session-ended.v1",
         /// Sealed parts came to the end of their time and were destroyed with their data keys.
         SealedPartsShredded = "rota.workspace.sealed-parts-shredded.v1",
     }
@@ -46,6 +48,20 @@ pub struct RotationRefused {
     pub operation: String,
     /// The stable code of the refusal.
     pub reason: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// A session was ended: none of its tokens is accepted any more.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SessionEnded {
+    /// The credential that it was given for.
+    pub credential: CredentialId,
+    /// The session: the id of its first token.
+    pub session: Uuid,
+    /// When its last token would have expired at the latest: until then the end has to be known.
+    pub until: Timestamp,
     /// When.
     pub at: Timestamp,
 }
@@ -92,6 +108,11 @@ pub fn old_secret_used_id(credential: CredentialId, version: u32, at: Timestamp)
 /// The id under which a refusal is recorded: the same for all of one minute, actor, credential and reason.
 pub fn refusal_id(actor: Uuid, credential: CredentialId, reason: &str, at: Timestamp) -> EventId {
     named(&format!("refused/{actor}/{credential}/{reason}/{}", at.minute()))
+}
+
+/// The id under which the end of a session is recorded.
+pub fn session_ended_id(session: Uuid) -> EventId {
+    named(&format!("session-ended/{session}"))
 }
 
 fn named(name: &str) -> EventId {

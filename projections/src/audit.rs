@@ -69,7 +69,7 @@ pub fn credential_of(record: &Record) -> Option<CredentialId> {
 fn subject(event: &Event, stream: &StreamId) -> Option<CredentialId> {
     match (event, stream.kind) {
         (Event::Observation(ObservationEvent::RotationRefused(e)), _) => Some(e.credential),
-        (_, StreamKind::Credential | StreamKind::Use) => Some(CredentialId(stream.id)),
+        (_, StreamKind::Credential | StreamKind::Use | StreamKind::Sessions) => Some(CredentialId(stream.id)),
         _ => None,
     }
 }

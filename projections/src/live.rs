@@ -6,6 +6,7 @@
 //! the stream's is passed over, which is what lets a snapshot be written while events come in.
 
 mod encode;
+mod places;
 mod webhooks;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -15,7 +16,7 @@ use rota_aggregates::authority::Roles;
 use rota_aggregates::credential::{
     Credential, CredentialEvent, Kind, Prepared, ReplayOnly, Retiring, SealedParts, Status,
 };
-use rota_aggregates::observation::SealedPart;
+use rota_aggregates::observation::{ObservationEvent, SealedPart};
 use rota_aggregates::secret::Mode;
 use rota_aggregates::token_keys::{TokenKeys, TokenKeysEvent};
 use rota_aggregates::workspace::{Policy, Workspace, WorkspaceEvent};
@@ -24,6 +25,8 @@ use rota_aggregates::{
     WorkspaceId,
 };
 
+pub use self::places::LivePlaces;
+use self::places::{AllPlaces, EndedSessions};
 pub use self::webhooks::LiveWebhook;
 use self::webhooks::Webhooks;
 use crate::Fact;
@@ -138,6 +141,8 @@ pub struct Live {
     workspaces: Vec<(WorkspaceId, Workspace, Sequence)>,
     workspace_index: HashMap<WorkspaceId, u32>,
     webhooks: Webhooks,
+    places: AllPlaces,
+    ended_sessions: EndedSessions,
     /// Live credentials by workspace and kind.
     counts: HashMap<(u32, Kind), u64>,
     /// The last sequence of the streams that change nothing.
@@ -180,7 +185,8 @@ impl Live {
             }
             StreamKind::Webhook => self.webhooks.sequence(stream),
             StreamKind::TokenKeys => (self.token_sequence != 0).then_some(Sequence(self.token_sequence)),
-            StreamKind::Use | StreamKind::Refusals | StreamKind::Shredding => {
+            StreamKind::Places => self.places.sequence(stream),
+            StreamKind::Use | StreamKind::Refusals | StreamKind::Shredding | StreamKind::Sessions => {
                 self.observations.get(stream).copied()
             }
         }
@@ -197,11 +203,15 @@ impl Live {
             Event::Credential(event) => self.apply_credential(fact, event),
             Event::Workspace(event) => self.apply_workspace(fact, event),
             Event::Webhook(event) => self.webhooks.apply(fact, event),
-            Event::Observation(_) => {
+            Event::Observation(event) => {
                 self.observations.insert(fact.stream, fact.sequence);
+                if let ObservationEvent::SessionEnded(event) = event {
+                    self.ended_sessions.apply(event, fact.time);
+                }
                 self.remember(fact.id, fact.time.minute());
             }
             Event::TokenKeys(event) => self.apply_token_keys(fact, event),
+            Event::Places(event) => self.places.apply(fact, event),
         }
     }
 

@@ -11,15 +11,18 @@ use rota_aggregates::credential::{
     RevokeSecret, RotateSecret, SecretRef,
 };
 use rota_aggregates::ids::{Hash, PublicKey};
-use rota_aggregates::observation::{OldSecretUsed, PartRef, SealedPart, SealedPartsShredded};
+use rota_aggregates::observation::{
+    ObservationEvent, OldSecretUsed, PartRef, SealedPart, SealedPartsShredded, SessionEnded, session_ended_id,
+};
+use rota_aggregates::places::PlacesCommand;
 use rota_aggregates::record::{Claim, Context, Record, SealedHashes};
 use rota_aggregates::secret::{Mode, RANDOM_BYTES, SecretShape, generate};
 use rota_aggregates::token_keys::{MakeTokenKey, TokenKeyCause, TokenKeysCommand};
 use rota_aggregates::webhook::{DisableCause, Scheme, Settings, Webhook, WebhookCommand};
 use rota_aggregates::workspace::{Policy, Workspace, WorkspaceCommand};
 use rota_aggregates::{
-    CredentialId, Event, EventId, Position, RequestId, Sequence, StreamId, Timestamp, TokenKeyId, WebhookId,
-    WorkspaceId,
+    CredentialId, EnvironmentId, Event, EventId, FolderId, Position, RequestId, Sequence, StreamId,
+    Timestamp, TokenKeyId, WebhookId, WorkspaceId,
 };
 use rota_projections::codec::Reader;
 use rota_projections::credential::CredentialView;
@@ -167,6 +170,8 @@ impl Writer {
             3 => self.use_old_secret(step),
             4 => self.shred(step),
             5 => self.webhook(step),
+            6 if step.target.is_multiple_of(2) => self.place(step),
+            6 if step.target % 4 == 1 => self.end_session(step),
             _ => self.change(step),
         }
     }
@@ -209,6 +214,47 @@ impl Writer {
         if let Some(event) = state.decide(command).unwrap() {
             self.record(StreamId::webhook(id), workspace, event.into(), None, self.next_id());
         }
+    }
+
+    fn place(&mut self, step: &Step) {
+        let (workspace, _) = self.workspaces[usize::from(step.target) % self.workspaces.len()];
+        let now = self.now;
+        let places = self.live.places(workspace).unwrap().state;
+        let environment = &places.environments[usize::from(step.seconds) % places.environments.len()];
+        let new = number(4_000_000 + self.history.len() as u128);
+        let command = match (step.command / 16 % 6, places.folders.last()) {
+            (0, _) => {
+                let slug = format!("e{}", self.history.len());
+                PlacesCommand::AddEnvironment { environment: EnvironmentId(new), slug, now }
+            }
+            (1, _) => {
+                let slug = format!("c{}", self.history.len());
+                PlacesCommand::ChangeEnvironment { environment: environment.id, slug, renamed: true, now }
+            }
+            (2, Some(folder)) => PlacesCommand::RemoveFolder { folder: folder.id, now },
+            (3, Some(folder)) => {
+                PlacesCommand::ChangeFolder { folder: folder.id, name: "f".into(), described: true, now }
+            }
+            (4, _) => PlacesCommand::RemoveEnvironment { environment: environment.id, now },
+            (_, last) => {
+                let parent = last.map_or(environment.id.root(), |folder| folder.id);
+                let name = format!("f{}", self.history.len());
+                PlacesCommand::AddFolder { folder: FolderId(new), parent, name, now }
+            }
+        };
+        if let Ok(Some(event)) = places.decide(command) {
+            self.record(StreamId::places(workspace), workspace, event.into(), None, self.next_id());
+        }
+    }
+
+    fn end_session(&mut self, step: &Step) {
+        let credential = CredentialId(number(2_000_000 + u128::from(step.target)));
+        let session = number(5_000_000 + self.history.len() as u128);
+        let until = self.now.plus_seconds(step.seconds.into());
+        let event = SessionEnded { credential, session, until, at: self.now };
+        let workspace = self.workspaces[0].0;
+        let (stream, event) = (StreamId::sessions(credential), ObservationEvent::from(event).into());
+        self.record(stream, workspace, event, None, session_ended_id(session));
     }
 
     fn keep_token_keys(&mut self, step: &Step) {
@@ -486,6 +532,10 @@ fn assert_same(found: &Live, expected: &Live, history: &[Recorded]) {
     let last = expected.last_time();
     for (workspace, _) in expected.workspaces() {
         assert!(found.webhooks_of(workspace).eq(expected.webhooks_of(workspace)), "webhooks of {workspace}");
+        assert_eq!(found.places(workspace), expected.places(workspace), "places of {workspace}");
+    }
+    for session in history.iter().filter_map(|r| ended(&r.record.event)) {
+        assert_eq!(found.has_ended(session), expected.has_ended(session), "the end of {session}");
     }
     for stream in history.iter().map(|r| r.record.stream).collect::<BTreeSet<_>>() {
         assert_eq!(found.sequence(&stream), expected.sequence(&stream), "the sequence of {stream}");
@@ -503,6 +553,13 @@ fn assert_same(found: &Live, expected: &Live, history: &[Recorded]) {
         for kind in Kind::ALL {
             assert_eq!(found.count(b.state.workspace, kind), expected.count(b.state.workspace, kind));
         }
+    }
+}
+
+fn ended(event: &Event) -> Option<Uuid> {
+    match event {
+        Event::Observation(ObservationEvent::SessionEnded(e)) => Some(e.session),
+        _ => None,
     }
 }
 

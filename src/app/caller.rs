@@ -53,6 +53,8 @@ pub struct SessionState {
     pub current: bool,
     /// The user whom it was given for, if it stands for one: then it reads alone.
     pub user: Option<User>,
+    /// The login that it goes back to, if it can be ended before its time.
+    pub login: Option<Uuid>,
 }
 
 /// The user whom a session was given for.

@@ -17,7 +17,7 @@ use rota_projections::Details;
 use rota_projections::live::LiveCredential;
 use zeroize::Zeroizing;
 
-use super::caller::{Authenticated, Caller, Principal};
+use super::caller::{Authenticated, Caller, Principal, Shown};
 use super::entropy::Entropy;
 use super::idempotency::{Idempotency, InProgress};
 use super::sessions::still_alive;
@@ -291,15 +291,20 @@ pub(super) enum Committed {
     Failed(Failure),
 }
 
-/// Looks at a proof again: the version must still live. Gives the stream that must not move until the append.
+/// Looks at a proof again: the version must still live. Gives the streams that must not move until the append.
 fn standing(
     live: &rota_projections::live::Live,
     who: &mut Authenticated,
     now: Timestamp,
-) -> Result<Option<(StreamId, Option<Sequence>)>, Failure> {
+) -> Result<Expected, Failure> {
     let own = still_alive(live, who, now).ok_or(Failure::Unauthenticated)?;
     who.refresh(&own, now);
-    Ok(Some((StreamId::credential(who.credential), Some(own.sequence))))
+    let mut streams = vec![(StreamId::credential(who.credential), Some(own.sequence))];
+    if matches!(who.shown, Shown::Session(session) if session.login.is_some()) {
+        let ends = StreamId::sessions(who.credential);
+        streams.push((ends, live.sequence(&ends)));
+    }
+    Ok(streams)
 }
 
 pub(super) fn sha256(bytes: &[u8]) -> Hash {

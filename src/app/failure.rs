@@ -2,6 +2,7 @@
 
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::CredentialRefusal;
+use rota_aggregates::places::PlacesRefusal;
 use rota_aggregates::record::NotRecordable;
 use rota_aggregates::token_keys::TokenKeysRefusal;
 use rota_aggregates::webhook::WebhookRefusal;
@@ -23,6 +24,9 @@ pub enum Failure {
     /// A rule of the webhook.
     #[error(transparent)]
     Webhook(#[from] WebhookRefusal),
+    /// A rule of environments and folders.
+    #[error(transparent)]
+    Places(#[from] PlacesRefusal),
     /// There are as many as there may be.
     #[error("there may be at most {most} {what}; delete one first")]
     TooMany {
@@ -101,14 +105,18 @@ impl Failure {
             Self::Credential(refusal) => refusal.code(),
             Self::Workspace(WorkspaceRefusal::PolicyInvalid { .. })
             | Self::Webhook(WebhookRefusal::Invalid { .. })
+            | Self::Places(PlacesRefusal::Invalid { .. } | PlacesRefusal::RootFolder)
             | Self::Invalid { .. } => "invalid-input",
             Self::Workspace(WorkspaceRefusal::NotOpen)
             | Self::Webhook(WebhookRefusal::Unknown)
+            | Self::Places(PlacesRefusal::UnknownEnvironment | PlacesRefusal::UnknownFolder)
             | Self::NotFound(_) => "not-found",
             Self::Workspace(WorkspaceRefusal::AlreadyOpen) => "already-open",
             Self::Webhook(WebhookRefusal::AlreadyRegistered) => "already-registered",
             Self::Webhook(WebhookRefusal::Disabled) => "webhook-disabled",
-            Self::TooMany { .. } => "too-many",
+            Self::Places(PlacesRefusal::SlugTaken | PlacesRefusal::NameTaken) => "name-taken",
+            Self::Places(PlacesRefusal::NotEmpty) => "not-empty",
+            Self::TooMany { .. } | Self::Places(PlacesRefusal::TooMany) => "too-many",
             Self::TokenKeys(TokenKeysRefusal::KeyWaits { .. }) => "key-waits",
             Self::TokenKeys(TokenKeysRefusal::StillSigns) => "key-still-signs",
             Self::Unauthenticated => "unauthenticated",
@@ -131,7 +139,8 @@ impl Failure {
         match self {
             Self::Invalid { field, .. } => Some(field),
             Self::Workspace(WorkspaceRefusal::PolicyInvalid { field, .. })
-            | Self::Webhook(WebhookRefusal::Invalid { field, .. }) => Some(field),
+            | Self::Webhook(WebhookRefusal::Invalid { field, .. })
+            | Self::Places(PlacesRefusal::Invalid { field, .. }) => Some(field),
             Self::Credential(
                 CredentialRefusal::GraceTooLong { .. } | CredentialRefusal::GraceTooShort { .. },
             ) => Some("gracePeriodSeconds"),

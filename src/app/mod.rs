@@ -4,6 +4,7 @@
 //! - [`open`](App::open): from [`options`](Options), a store and its keys to a running service, and back;
 //! - [`change`]: what every change has in common: deciding until the log agrees;
 //! - [`issue`], [`rotate`], [`webhook_secret`], [`lifecycle`], [`workspaces`], [`webhooks`]: the changes;
+//! - [`places`]: environments and folders;
 //! - [`verify`], [`signature`], [`edge`], [`read`]: what changes nothing;
 //! - [`sessions`], [`token_keys`]: tokens for a secret, and the keys that sign them;
 //! - [`idempotency`]: answering a retry with the first answer;
@@ -30,6 +31,7 @@ pub mod lifecycle;
 pub mod master_key_file;
 mod open;
 mod options;
+pub mod places;
 pub mod read;
 mod refusals;
 pub mod rewrap;

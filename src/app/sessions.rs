@@ -4,24 +4,27 @@
 //! revocation ends it at once. After an ordinary rotation it may still read, up to its end, and change nothing.
 //! One that was given for a secret in its grace period ends with that.
 //!
-//! A token is for one audience, and no other door takes it: an exchange credential's acts as that credential; one that
-//! an integrator got for a user only reads, with the roles that both have, and ends with the key of either.
+//! A token is for one audience, and no other door takes it: an exchange credential's acts as that credential, and so
+//! does a client's that logged in; one that an integrator got for a user only reads, with the roles that both have,
+//! and ends with the key of either. A login can be renewed for a day and ended before its time; its end is an event,
+//! known until the last of its tokens would have expired.
 
 use std::sync::Arc;
 
 use rota_aggregates::authority::{Dialect, Roles};
 use rota_aggregates::credential::{Kind, Status};
+use rota_aggregates::observation::{SessionEnded, session_ended_id};
 use rota_aggregates::record::Record;
 use rota_aggregates::secret::split_workspace_key;
-use rota_aggregates::{CredentialId, Timestamp, WorkspaceId};
+use rota_aggregates::{CredentialId, StreamId, Timestamp, WorkspaceId};
 use rota_projections::live::{Live, LiveCredential};
 use zeroize::Zeroizing;
 
-use super::caller::{Authenticated, Caller, SessionState, Shown, User};
+use super::caller::{Authenticated, Caller, Principal, SessionState, Shown, User};
 use super::{App, Failure};
 use crate::log::LogError;
 use crate::sealing::{Item, Part, SealError};
-use crate::tokens::{BadToken, Claims, SigningKey, USER_TOKEN_PREFIX, UserClaims, Verifier};
+use crate::tokens::{BadToken, Claims, LoginClaims, SigningKey, USER_TOKEN_PREFIX, UserClaims, Verifier};
 
 /// The one program that may show an exchange credential's token.
 pub const FLUIDE_CLIENT: &str = "fluide-developer";
@@ -33,6 +36,8 @@ pub const ISSUER_DEFAULT: &str = "rota";
 pub const TOKEN_SECONDS_DEFAULT: u32 = 3_600;
 /// A token lives at most so long: 1 day.
 pub const TOKEN_SECONDS_MAX: u32 = 86_400;
+/// A login can be renewed for so long: 1 day.
+pub const LOGIN_SECONDS_MAX: u32 = 86_400;
 /// A key signs so long by default: 90 days.
 pub const KEY_DAYS_DEFAULT: u32 = 90;
 
@@ -43,6 +48,8 @@ pub enum Audience {
     Fluide,
     /// Spritz' users: an integrator got it for one of them.
     Spritz,
+    /// Infisical's clients: whoever logged in with a client's secret.
+    Infisical,
 }
 
 impl Audience {
@@ -51,13 +58,14 @@ impl Audience {
         match self {
             Self::Fluide => FLUIDE_CLIENT,
             Self::Spritz => "spritz-user",
+            Self::Infisical => "infisical",
         }
     }
 
     /// What stands before its tokens.
     fn prefix(self) -> &'static str {
         match self {
-            Self::Fluide => "",
+            Self::Fluide | Self::Infisical => "",
             Self::Spritz => USER_TOKEN_PREFIX,
         }
     }
@@ -67,20 +75,29 @@ impl Audience {
         match self {
             Self::Fluide => Kind::Exchange,
             Self::Spritz => Kind::Signing,
+            Self::Infisical => Kind::Client,
         }
     }
 
     /// Whose tokens are taken at a dialect's door.
     pub fn at(dialect: Dialect) -> Self {
-        if dialect == Dialect::Spritz { Self::Spritz } else { Self::Fluide }
+        match dialect {
+            Dialect::Spritz => Self::Spritz,
+            Dialect::Infisical => Self::Infisical,
+            _ => Self::Fluide,
+        }
     }
 
-    /// Whose a token is by its form, and what was signed.
-    pub fn of(token: &str) -> (Self, &str) {
+    /// Whether a token is one for a user by its form, and what was signed.
+    pub fn is_for_user(token: &str) -> (bool, &str) {
         match token.strip_prefix(USER_TOKEN_PREFIX) {
-            Some(signed) => (Self::Spritz, signed),
-            None => (Self::Fluide, token),
+            Some(signed) => (true, signed),
+            None => (false, token),
         }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        [Self::Fluide, Self::Spritz, Self::Infisical].into_iter().find(|audience| audience.name() == name)
     }
 }
 
@@ -108,24 +125,18 @@ impl Default for SessionOptions {
 /// What the service keeps for its tokens.
 pub(super) struct Sessions {
     pub options: SessionOptions,
-    fluide: Verifier,
-    spritz: Verifier,
+    bare: Verifier,
+    of_users: Verifier,
     /// The key that signed last, ready for use.
     signer: parking_lot::RwLock<Option<Arc<SigningKey>>>,
 }
 
 impl Sessions {
     pub(super) fn new(options: SessionOptions) -> Self {
-        let of = |audience: Audience| Verifier::new(&options.issuer, audience.name());
-        let (fluide, spritz) = (of(Audience::Fluide), of(Audience::Spritz));
-        Self { options, fluide, spritz, signer: parking_lot::RwLock::default() }
-    }
-
-    fn verifier(&self, audience: Audience) -> &Verifier {
-        match audience {
-            Audience::Fluide => &self.fluide,
-            Audience::Spritz => &self.spritz,
-        }
+        let bare = [Audience::Fluide.name(), Audience::Infisical.name()];
+        let bare = Verifier::any(&options.issuer, &bare);
+        let of_users = Verifier::new(&options.issuer, Audience::Spritz.name());
+        Self { options, bare, of_users, signer: parking_lot::RwLock::default() }
     }
 }
 
@@ -169,6 +180,7 @@ pub(super) fn still_alive(live: &Live, who: &Authenticated, now: Timestamp) -> O
                 && own.epoch == session.epoch
                 && now < session.expires_at
                 && (!session.bound || own.state.live_versions(now).any(|version| version == who.version))
+                && !session.login.is_some_and(|login| live.has_ended(login))
         }
     };
     alive.then_some(own)
@@ -181,7 +193,7 @@ impl App {
         self.trusts_its_clock()?;
         self.current().await?;
         let session = self.session_in_memory(token).and_then(|session| {
-            if session.who.kind == audience.kind() {
+            if session.claims.aud == audience.name() {
                 Ok(session)
             } else {
                 Err(BadToken::WrongAudience.into())
@@ -197,13 +209,19 @@ impl App {
     /// already.
     pub(super) fn session_in_memory(&self, token: &str) -> Result<Session, NoSession> {
         let now = self.now();
-        let (audience, signed) = Audience::of(token);
+        let (for_user, signed) = Audience::is_for_user(token);
         let key = |id| self.tip.tip.read().live.token_keys().find_at(id, now).map(|key| key.public);
-        let claims = self.sessions.verifier(audience).verify(signed, now, key)?;
+        let verifier = if for_user { &self.sessions.of_users } else { &self.sessions.bare };
+        let claims = verifier.verify(signed, now, key)?;
+        let audience = Audience::named(&claims.aud).ok_or(BadToken::WrongAudience)?;
+        let login = claims.login.map(|login| login.id);
+        if login.is_some() != (audience == Audience::Infisical) {
+            return Err(BadToken::Malformed.into());
+        }
         let expires_at = Timestamp::from_micros(claims.exp.saturating_mul(1_000_000));
         let tip = self.tip.tip.read();
         let alive = |credential, kind, version, epoch, bound, user| {
-            let state = SessionState { epoch, bound, expires_at, current: false, user };
+            let state = SessionState { epoch, bound, expires_at, current: false, user, login };
             let mut who = Authenticated {
                 credential,
                 workspace: claims.workspace,
@@ -221,7 +239,7 @@ impl App {
             Ok(who)
         };
         let user = match (audience, claims.user) {
-            (Audience::Fluide, None) => None,
+            (Audience::Fluide | Audience::Infisical, None) => None,
             (Audience::Spritz, Some(user)) => {
                 let UserClaims { id, secret_version, epoch, retiring } = user;
                 let key = alive(id, Kind::WorkspaceKey, secret_version, epoch, retiring, None)?;
@@ -240,7 +258,41 @@ impl App {
         if who.kind != Kind::Exchange || who.shown != Shown::Secret {
             return Err(Failure::Unauthenticated);
         }
-        self.issue_token(Audience::Fluide, who, None, self.sessions.options.token_seconds).await
+        self.issue_token(Audience::Fluide, who, None, None, self.sessions.options.token_seconds).await
+    }
+
+    /// Logs in whoever just showed a client's secret.
+    pub async fn log_in(&self, who: &Authenticated) -> Result<Issued, Failure> {
+        if who.kind != Kind::Client || who.shown != Shown::Secret {
+            return Err(Failure::Unauthenticated);
+        }
+        self.issue_token(Audience::Infisical, who, None, None, self.sessions.options.token_seconds).await
+    }
+
+    /// Gives another token of a login that lives, as long as its secret has not been replaced and a login may last.
+    pub async fn renew_login(&self, token: &str) -> Result<Issued, Failure> {
+        let Session { who, claims } = self.session(token, Audience::Infisical).await?;
+        who.check_current()?;
+        let login = claims.login.ok_or(Failure::Unauthenticated)?;
+        let left = login.at + i64::from(LOGIN_SECONDS_MAX) - self.now().seconds();
+        let left = u32::try_from(left).ok().filter(|left| *left > 0).ok_or(Failure::Unauthenticated)?;
+        let seconds = left.min(self.sessions.options.token_seconds);
+        self.issue_token(Audience::Infisical, &who, None, Some(login), seconds).await
+    }
+
+    /// Ends the login that a token goes back to: none of its tokens is accepted any more.
+    pub async fn end_login(&self, anonymous: &Caller, token: &str) -> Result<(), Failure> {
+        let Session { who, claims } = self.session(token, Audience::Infisical).await?;
+        let login = claims.login.ok_or(Failure::Unauthenticated)?;
+        let last = Timestamp::from_micros(login.at.saturating_mul(1_000_000));
+        let (credential, session, at) = (who.credential, login.id, self.now());
+        let until = last.plus_seconds(u64::from(LOGIN_SECONDS_MAX));
+        let event = SessionEnded { credential, session, until, at };
+        let caller = Caller { principal: Principal::Credential(who), ..anonymous.clone() };
+        let (id, stream) = (session_ended_id(session), StreamId::sessions(credential));
+        self.observe(&caller, who.workspace, id, stream, event.into(), at).await?;
+        // What could not be recorded in so many attempts is no end.
+        if self.tip.tip.read().live.has_ended(session) { Ok(()) } else { Err(Failure::Overloaded) }
     }
 
     /// Gives a token for a user to the integrator that signed for it, once for each signature.
@@ -261,7 +313,7 @@ impl App {
             return Ok(None);
         };
         let seconds = seconds.min(USER_TOKEN_SECONDS_MAX).min(self.sessions.options.token_seconds);
-        let issued = self.issue_token(Audience::Spritz, &who, Some(&user), seconds).await?;
+        let issued = self.issue_token(Audience::Spritz, &who, Some(&user), None, seconds).await?;
         Ok(Some((user.credential, issued)))
     }
 
@@ -270,6 +322,7 @@ impl App {
         audience: Audience,
         who: &Authenticated,
         user: Option<&Authenticated>,
+        login: Option<LoginClaims>,
         seconds: u32,
     ) -> Result<Issued, Failure> {
         let now = self.now();
@@ -284,6 +337,9 @@ impl App {
         let user = user.map(|user| standing(user).map(|(live, ends)| (user, live, ends))).transpose()?;
         let user_ends = user.as_ref().and_then(|(_, _, ends)| *ends);
         let longest = now.seconds() + i64::from(seconds);
+        let jti = self.entropy()?.id(now);
+        let login =
+            login.or((audience == Audience::Infisical).then(|| LoginClaims { id: jti, at: now.seconds() }));
         let claims = Claims {
             iss: self.sessions.options.issuer.clone(),
             sub: who.credential,
@@ -295,7 +351,7 @@ impl App {
                 .flatten()
                 .map(Timestamp::seconds)
                 .fold(longest, i64::min),
-            jti: self.entropy()?.id(now),
+            jti,
             client_id: (audience == Audience::Fluide).then(|| FLUIDE_CLIENT.to_owned()),
             workspace: who.workspace,
             api_key: live.public_id.text(),
@@ -308,6 +364,7 @@ impl App {
                 epoch: live.epoch,
                 retiring: ends.is_some(),
             }),
+            login,
         };
         let signed = key.sign(&claims).map_err(|e| Failure::NotRecordable(e.into()))?;
         let token = Zeroizing::new([audience.prefix(), &signed].concat());

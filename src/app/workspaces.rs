@@ -131,15 +131,20 @@ impl App {
     }
 
     async fn workspace_view(&self, id: WorkspaceId, state: Workspace) -> Result<WorkspaceView, Failure> {
+        let name = self.workspace_name(id).await?;
+        let created_at = state.opened_at.unwrap_or_default();
+        Ok(WorkspaceView { id, name, created_at, policy: state.policy })
+    }
+
+    /// What a workspace is called, for whoever belongs to it; `None` once erased.
+    pub async fn workspace_name(&self, id: WorkspaceId) -> Result<Option<String>, Failure> {
         self.settled().await?;
         let opened = Facet::Type("rota.workspace.opened.v1".to_owned());
         let query =
             AuditQuery { facets: vec![Facet::Workspace(id), opened], limit: 1, ..AuditQuery::default() };
         let found = self.views.audit(&query).await?;
-        let name = found.first().and_then(|(record, stored): &(Record, _)| {
+        Ok(found.first().and_then(|(record, stored): &(Record, _)| {
             self.details(record, stored).and_then(|details| details.name)
-        });
-        let created_at = state.opened_at.unwrap_or_default();
-        Ok(WorkspaceView { id, name, created_at, policy: state.policy })
+        }))
     }
 }

@@ -116,7 +116,7 @@ impl Request {
 
     /// Whether that is one that an integrator got for a user.
     pub(crate) fn shows_user_token(&self) -> bool {
-        self.shows_session() && self.token().is_some_and(|token| Audience::of(token).0 == Audience::Spritz)
+        self.shows_session() && self.token().is_some_and(|token| Audience::is_for_user(token).0)
     }
 
     fn token(&self) -> Option<&str> {

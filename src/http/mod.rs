@@ -11,6 +11,7 @@ mod edge;
 pub mod fluide;
 mod health;
 mod hopae;
+mod infisical;
 mod jwks;
 mod limiter;
 mod native;
@@ -153,6 +154,7 @@ pub async fn start(app: Arc<App>, options: ServeOptions) -> std::io::Result<Runn
             .configure(fluide::routes)
             .configure(edge::routes)
             .configure(native::routes)
+            .configure(infisical::routes)
             .default_service(web::to(native::not_found))
     })
     .disable_signals()

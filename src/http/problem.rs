@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use rota_aggregates::credential::CredentialRefusal;
+use rota_aggregates::places::PlacesRefusal;
 use rota_aggregates::record::NotRecordable;
 use rota_aggregates::webhook::WebhookRefusal;
 use rota_aggregates::workspace::WorkspaceRefusal;
@@ -19,13 +20,16 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         Failure::Credential(refusal) => refusal_status(refusal),
         Failure::Workspace(WorkspaceRefusal::PolicyInvalid { .. })
         | Failure::Webhook(WebhookRefusal::Invalid { .. })
+        | Failure::Places(PlacesRefusal::Invalid { .. } | PlacesRefusal::RootFolder)
         | Failure::Invalid { .. } => StatusCode::BAD_REQUEST,
         Failure::Workspace(WorkspaceRefusal::NotOpen)
         | Failure::Webhook(WebhookRefusal::Unknown)
+        | Failure::Places(PlacesRefusal::UnknownEnvironment | PlacesRefusal::UnknownFolder)
         | Failure::NotFound(_) => StatusCode::NOT_FOUND,
         Failure::Workspace(WorkspaceRefusal::AlreadyOpen)
         | Failure::Webhook(WebhookRefusal::AlreadyRegistered | WebhookRefusal::Disabled)
         | Failure::TokenKeys(_)
+        | Failure::Places(_)
         | Failure::TooMany { .. }
         | Failure::InProgress => StatusCode::CONFLICT,
         Failure::Unauthenticated | Failure::Captured => StatusCode::UNAUTHORIZED,

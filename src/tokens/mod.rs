@@ -57,6 +57,18 @@ pub struct Claims {
     /// The user whom it was given for, if it stands for one: it ends with that one's key as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<UserClaims>,
+    /// The login that it goes back to, where it can be renewed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub login: Option<LoginClaims>,
+}
+
+/// What a token says of the login that it goes back to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LoginClaims {
+    /// The session: the id of its first token.
+    pub id: Uuid,
+    /// When that was given, in seconds.
+    pub at: i64,
 }
 
 /// What a token says of the user whom it was given for.
@@ -172,10 +184,15 @@ pub struct Verifier {
 impl Verifier {
     /// Accepts what `issuer` issued for `audience`.
     pub fn new(issuer: &str, audience: &str) -> Self {
+        Self::any(issuer, &[audience])
+    }
+
+    /// Accepts what `issuer` issued for any of these.
+    pub fn any(issuer: &str, audiences: &[&str]) -> Self {
         provider::install();
         let mut rules = Validation::new(Algorithm::EdDSA);
         rules.set_issuer(&[issuer]);
-        rules.set_audience(&[audience]);
+        rules.set_audience(audiences);
         rules.set_required_spec_claims(&["iss", "aud", "sub", "exp", "nbf"]);
         // The clock is ours: see below.
         rules.validate_exp = false;

@@ -29,6 +29,7 @@ fn claims() -> Claims {
         epoch: 0,
         retiring: false,
         user: None,
+        login: None,
     }
 }
 

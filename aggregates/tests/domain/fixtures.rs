@@ -6,10 +6,16 @@ use rota_aggregates::credential::{
     CancelCause, CommitCause, CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRevoked,
     ExpiryCause, Kind, Replaced, ReplayEndCause, ReplayEnded, SecretRef, SecretRotated,
 };
-use rota_aggregates::ids::{EventId, Position, PublicKey, RequestId, Sequence, StreamId, WorkspaceId};
+use rota_aggregates::ids::{
+    EnvironmentId, EventId, FolderId, Position, PublicKey, RequestId, Sequence, StreamId, WorkspaceId,
+};
 use rota_aggregates::observation::{
-    ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded,
-    old_secret_used_id,
+    ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded, SessionEnded,
+    old_secret_used_id, session_ended_id,
+};
+use rota_aggregates::places::{
+    EnvironmentAdded, EnvironmentChanged, EnvironmentRemoved, FolderAdded, FolderChanged, FolderRemoved,
+    PlacesEvent,
 };
 use rota_aggregates::record::{Claim, Context, Record, SealedHashes, encode_body, stamp};
 use rota_aggregates::secret::Mode;
@@ -106,6 +112,8 @@ fn records() -> Vec<Record> {
         of_lost_answers(),
         of_webhooks(),
         of_token_keys(),
+        of_places(),
+        of_ended_sessions(),
     ]
     .concat()
 }
@@ -346,6 +354,34 @@ fn of_token_keys() -> Vec<Record> {
         event(4, made(TokenKeyCause::Compromised, succeeded).into()),
         event(5, retired.into()),
     ]
+}
+
+fn of_places() -> Vec<Record> {
+    let places = |sequence, event: PlacesEvent| plain(sequence, StreamId::places(WORKSPACE), event);
+    let environment = EnvironmentId(id(0x201));
+    let (folder, parent) = (FolderId(id(0x202)), environment.root());
+    let added = EnvironmentAdded { environment, slug: "qa-2".into(), at: at(1) };
+    let inside = FolderAdded { folder, environment, parent, name: "App_1-b".into(), at: at(3) };
+    vec![
+        Record {
+            sealed: SealedHashes { answer: None, details: Some(hash(0xd5)) },
+            ..places(1, added.into())
+        },
+        places(2, EnvironmentChanged { environment, slug: "qa".into(), renamed: true, at: at(2) }.into()),
+        places(3, inside.into()),
+        places(4, FolderChanged { folder, name: "app".into(), described: false, at: at(4) }.into()),
+        places(5, FolderRemoved { folder, at: at(5) }.into()),
+        places(6, EnvironmentRemoved { environment, at: at(6) }.into()),
+    ]
+}
+
+fn of_ended_sessions() -> Vec<Record> {
+    let session = id(0x203);
+    let ended = SessionEnded { credential: CREDENTIAL, session, until: at(90), at: at(5) };
+    let own = Proof::of(ProofKind::Session, CREDENTIAL, 1, false);
+    let record =
+        Record { id: session_ended_id(session), ..observation(StreamId::sessions(CREDENTIAL), ended) };
+    vec![by(record, ActorKind::Credential, Dialect::Infisical, own)]
 }
 
 #[test]

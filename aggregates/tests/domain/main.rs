@@ -6,6 +6,7 @@ mod expiry;
 mod fixtures;
 mod issue;
 mod observation;
+mod places;
 mod proof;
 mod properties;
 mod record;

@@ -11,7 +11,7 @@ use rota_aggregates::{
 };
 use uuid::Uuid;
 
-use super::{Beside, Due, Live, Webhooks};
+use super::{AllPlaces, Beside, Due, EndedSessions, Live, Webhooks};
 use crate::codec::Reader;
 use crate::slab::{HAS_PREPARED, HAS_REPLAY, HAS_RETIRING, Slot};
 
@@ -103,6 +103,8 @@ impl Live {
             }
         }
         self.webhooks.encode(out);
+        self.places.encode(out);
+        self.ended_sessions.encode(out);
     }
 
     /// Goes back to where a snapshot began to be written: what came while it was written is taken in again, and
@@ -196,6 +198,7 @@ impl Live {
                 3 => StreamKind::Use,
                 4 => StreamKind::Refusals,
                 5 => StreamKind::Shredding,
+                13 => StreamKind::Sessions,
                 _ => return None,
             };
             let id = Uuid::from_bytes(input.array()?);
@@ -208,6 +211,8 @@ impl Live {
             }
         }
         live.webhooks = Webhooks::decode(input)?;
+        live.places = AllPlaces::decode(input)?;
+        live.ended_sessions = EndedSessions::decode(input)?;
         let fits = live.slab.iter().all(|slot| (slot.workspace as usize) < live.workspaces.len());
         fits.then_some(live)
     }
