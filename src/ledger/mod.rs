@@ -5,10 +5,12 @@
 //! - [`tile`]: the tree as static tiles, and their paths;
 //! - [`proof`]: inclusion and consistency, made and checked;
 //! - [`note`]: signed notes and their keys; [`checkpoint`]: a signed root;
-//! - [`receipt`]: what proves offline that an event is in the ledger.
+//! - [`receipt`]: what proves offline that an event is in the ledger;
+//! - [`check`]: whether leaves, tiles and signed roots fit each other.
 //!
 //! Nothing here reads a store or a clock.
 
+pub mod check;
 pub mod checkpoint;
 pub mod note;
 pub mod proof;
