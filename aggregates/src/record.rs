@@ -119,31 +119,58 @@ struct BodyHead<'a> {
 }
 
 /// A recorded event, as the ledger keeps, hashes and serves it.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[schemars(rename = "Leaf")]
-struct Leaf<'a> {
+pub struct Leaf<'a> {
+    /// The version of this schema.
     #[schemars(range(min = 1, max = 1))]
-    v: u32,
-    time: Timestamp,
-    sequence: Sequence,
-    id: EventId,
-    stream: StreamId,
+    pub v: u32,
+    /// When, by the ledger's clock: never before its predecessor's.
+    pub time: Timestamp,
+    /// Its place in its stream, from 1.
+    pub sequence: Sequence,
+    /// Its id.
+    pub id: EventId,
+    /// Its stream.
+    pub stream: StreamId,
+    /// What happened, as `rota.<aggregate>.<past-tense>.v<n>`.
     #[serde(borrow)]
-    r#type: Cow<'a, str>,
-    workspace: WorkspaceId,
-    actor: Actor,
-    dialect: Dialect,
-    proof: Proof,
-    request: RequestId,
-    causation: Uuid,
-    correlation: Uuid,
+    pub r#type: Cow<'a, str>,
+    /// The workspace that it belongs to.
+    pub workspace: WorkspaceId,
+    /// Who acted.
+    pub actor: Actor,
+    /// Through which wire format.
+    pub dialect: Dialect,
+    /// With which proof of authority.
+    pub proof: Proof,
+    /// In which request or job run.
+    pub request: RequestId,
+    /// The request or event that caused it.
+    pub causation: Uuid,
+    /// What it belongs to, across requests: the caller's own id where one was given.
+    pub correlation: Uuid,
+    /// The idempotency key that it claimed.
     #[serde(default)]
-    claim: Option<Claim>,
+    pub claim: Option<Claim>,
+    /// What is sealed beside it.
     #[serde(default)]
-    sealed: SealedHashes,
+    pub sealed: SealedHashes,
+    /// The particulars, by the type's own schema.
     #[serde(borrow)]
     #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
-    data: &'a RawValue,
+    pub data: &'a RawValue,
+}
+
+impl<'a> Leaf<'a> {
+    /// Reads a leaf in place: what its data says is left as it was recorded.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, BadLeaf> {
+        if bytes.len() > LEAF_BYTES_MAX {
+            return Err(BadLeaf::TooLarge(bytes.len()));
+        }
+        let leaf: Self = serde_json::from_slice(bytes).map_err(|error| newer_or_malformed(bytes, error))?;
+        if leaf.v == LEAF_SCHEMA { Ok(leaf) } else { Err(BadLeaf::UnknownSchema(leaf.v)) }
+    }
 }
 
 /// The JSON schema of a leaf. What its `data` looks like is in [`Event::schemas`], by its type.
@@ -255,13 +282,11 @@ fn newer_or_malformed(leaf: &[u8], error: serde_json::Error) -> BadLeaf {
 impl Record {
     /// Reads a leaf. Old schema versions are led to the newest one.
     pub fn decode(leaf: &[u8]) -> Result<Self, BadLeaf> {
-        if leaf.len() > LEAF_BYTES_MAX {
-            return Err(BadLeaf::TooLarge(leaf.len()));
-        }
-        let leaf: Leaf<'_> = serde_json::from_slice(leaf).map_err(|error| newer_or_malformed(leaf, error))?;
-        if leaf.v != LEAF_SCHEMA {
-            return Err(BadLeaf::UnknownSchema(leaf.v));
-        }
+        Self::of(&Leaf::read(leaf)?)
+    }
+
+    /// The event in a leaf. Old schema versions are led to the newest one.
+    pub fn of(leaf: &Leaf<'_>) -> Result<Self, BadLeaf> {
         let event = match upcast::upcast(upcast::UPCASTERS, &leaf.r#type, leaf.data.get())? {
             None => Event::read(&leaf.r#type, leaf.data)?,
             Some((name, data)) => Event::read(&name, &serde_json::value::to_raw_value(&data)?)?,

@@ -11,6 +11,7 @@
 //! - [`upkeep`]: what is due: expiry, shredding, snapshots; [`duty`]: which replica does it;
 //! - [`rewrap`], [`master_key_file`]: a new master key;
 //! - [`copy`]: moving a ledger to another store;
+//! - [`replay`]: the state that events give, up to any point;
 //! - [`at_rest`], [`audit_check`]: a ledger that nobody serves, and whether it is what it says.
 
 pub mod at_rest;
@@ -34,6 +35,7 @@ mod options;
 pub mod places;
 pub mod read;
 mod refusals;
+pub mod replay;
 pub mod rewrap;
 pub mod rotate;
 pub mod sessions;

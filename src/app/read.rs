@@ -4,12 +4,13 @@ use rota_aggregates::authority::Role;
 use rota_aggregates::credential::Kind;
 use rota_aggregates::record::Record;
 use rota_aggregates::{CredentialId, Position, Timestamp, WorkspaceId};
+use rota_exports::Entry;
 use rota_projections::audit::Facet;
 use rota_projections::credential::CredentialView;
 use rota_projections::{Details, Recorded};
 
 use super::{App, Caller, Failure};
-use crate::log::StoredEvent;
+use crate::log::{LogError, StoredEvent};
 use crate::sealing::{Item, Part};
 use crate::views::{AuditQuery, ListQuery};
 
@@ -47,6 +48,24 @@ pub struct Paged<T> {
     pub items: Vec<T>,
     /// The position after which to go on; `None` at the end.
     pub next: Option<Position>,
+}
+
+/// An event as the ledger keeps it.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its place.
+    pub position: Position,
+    /// Its bytes.
+    pub leaf: Vec<u8>,
+}
+
+impl Kept {
+    /// The event, read in place.
+    pub fn entry(&self) -> Result<Entry<'_>, Failure> {
+        let position = self.position;
+        let read = Entry::read(position, &self.leaf);
+        read.map_err(|source| LogError::BadLeaf { position, source }.into())
+    }
 }
 
 /// A credential as of some point, with the instant at which its versions are to be judged.
@@ -222,7 +241,7 @@ impl App {
         id: CredentialId,
         paging: Paging,
         as_of: Option<AsOf>,
-    ) -> Result<Paged<(Record, Position)>, Failure> {
+    ) -> Result<Paged<Kept>, Failure> {
         let workspace = self.workspace_of(id)?;
         caller.allow_self(id, workspace, EVENT_READERS)?;
         self.settled().await?;
@@ -236,7 +255,7 @@ impl App {
         caller: &Caller,
         query: &EventQuery,
         paging: Paging,
-    ) -> Result<Paged<(Record, Position)>, Failure> {
+    ) -> Result<Paged<Kept>, Failure> {
         let workspace = self.may_read_events(caller, query.workspace)?;
         self.settled().await?;
         let mut facets = Vec::new();
@@ -274,18 +293,18 @@ impl App {
         from: Option<Timestamp>,
         to: Option<Timestamp>,
         paging: Paging,
-    ) -> Result<Paged<(Record, Position)>, Failure> {
+    ) -> Result<Paged<Kept>, Failure> {
         let query = AuditQuery { facets, after: paging.after, before, from, to, limit: paging.limit + 1 };
-        let mut found = self.views.audit(&query).await?;
+        let mut found = self.views.leaves(&query).await?;
         let more = found.len() > paging.limit;
         found.truncate(paging.limit);
-        let items: Vec<_> = found.into_iter().map(|(record, stored)| (record, stored.position)).collect();
-        let next = items.last().filter(|_| more).map(|(_, position)| *position);
+        let items: Vec<_> = found.into_iter().map(|(position, leaf)| Kept { position, leaf }).collect();
+        let next = items.last().filter(|_| more).map(|kept| kept.position);
         Ok(Paged { items, next })
     }
 }
 
 fn decode(stored: &StoredEvent) -> Result<Record, Failure> {
     let decoded = Record::decode(&stored.leaf);
-    decoded.map_err(|source| crate::log::LogError::BadLeaf { position: stored.position, source }.into())
+    decoded.map_err(|source| LogError::BadLeaf { position: stored.position, source }.into())
 }

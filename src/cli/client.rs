@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Certificate, Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
@@ -65,9 +66,15 @@ impl ServerArgs {
     }
 }
 
+/// An answer that is no JSON, and its headers.
+pub struct Raw {
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
 /// What came of one attempt.
-enum Attempt {
-    Answered(Value),
+enum Attempt<T> {
+    Answered(T),
     /// Nobody answered, or asked to come back: with a request that may be repeated, try again.
     Again {
         after: Option<Duration>,
@@ -119,15 +126,28 @@ impl Remote {
     /// Asks for something. Asking changes nothing, so it is repeated when nobody answers.
     pub async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Value, Stop> {
         match self.persist(QUESTIONS_MAX, || self.request(Method::GET, path).query(query)).await {
-            Attempt::Answered(answer) => Ok(answer),
+            Attempt::Answered(raw) => self.json(&raw),
             Attempt::Again { stop, .. } | Attempt::Refused(stop) => Err(stop),
         }
+    }
+
+    /// Asks for something that is no JSON.
+    pub async fn get_raw(&self, path: &str, query: &[(&str, &str)]) -> Result<Raw, Stop> {
+        match self.persist(QUESTIONS_MAX, || self.request(Method::GET, path).query(query)).await {
+            Attempt::Answered(raw) => Ok(raw),
+            Attempt::Again { stop, .. } | Attempt::Refused(stop) => Err(stop),
+        }
+    }
+
+    fn json(&self, raw: &Raw) -> Result<Value, Stop> {
+        serde_json::from_slice(&raw.body)
+            .map_err(|_| Stop::refused(format!("{} answered something that is no JSON", self.url)))
     }
 
     /// Asks for a change, once: whoever repeats it has to know whether it happened.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value, Stop> {
         match self.attempt(self.request(Method::POST, path).json(body)).await {
-            Attempt::Answered(answer) => Ok(answer),
+            Attempt::Answered(raw) => self.json(&raw),
             Attempt::Again { stop, .. } | Attempt::Refused(stop) => Err(stop),
         }
     }
@@ -138,7 +158,7 @@ impl Remote {
         let request =
             || self.request(Method::POST, path).header("Idempotency-Key", idempotency_key).json(body);
         match self.persist(ATTEMPTS_MAX, request).await {
-            Attempt::Answered(answer) => Ok(answer),
+            Attempt::Answered(raw) => self.json(&raw),
             Attempt::Again { stop, .. } => Err(stop.advise(format!(
                 "nobody knows whether it happened: run it again with --idempotency-key {idempotency_key}"
             ))),
@@ -147,7 +167,7 @@ impl Remote {
     }
 
     /// Tries until there is an answer or no attempt is left. What came of the last one.
-    async fn persist(&self, attempts_max: u32, request: impl Fn() -> RequestBuilder) -> Attempt {
+    async fn persist(&self, attempts_max: u32, request: impl Fn() -> RequestBuilder) -> Attempt<Raw> {
         let mut pause = PAUSE;
         let mut attempts = 1;
         loop {
@@ -162,7 +182,7 @@ impl Remote {
         }
     }
 
-    async fn attempt(&self, request: RequestBuilder) -> Attempt {
+    async fn attempt(&self, request: RequestBuilder) -> Attempt<Raw> {
         let lost = |error: reqwest::Error| Attempt::Again {
             after: None,
             stop: Stop::failed(format!("no answer from {}", self.url), error.without_url())
@@ -172,24 +192,16 @@ impl Remote {
             Ok(response) => response,
             Err(error) => return lost(error),
         };
-        let (status, after) = (response.status(), retry_after(response.headers()));
-        let bytes = match response.bytes().await {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = match response.bytes().await {
             Ok(bytes) => bytes,
             Err(error) => return lost(error),
         };
-        let body: Option<Value> = serde_json::from_slice(&bytes).ok();
         if status.is_success() {
-            return body.map_or_else(
-                || {
-                    Attempt::Refused(Stop::refused(format!(
-                        "{} answered something that is no JSON",
-                        self.url
-                    )))
-                },
-                Attempt::Answered,
-            );
+            return Attempt::Answered(Raw { headers, body });
         }
-        let problem = body.unwrap_or_default();
+        let after = retry_after(&headers);
+        let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         let code = problem["code"].as_str().unwrap_or_default();
         let stop = refusal(status, code, &problem);
         let again = matches!(

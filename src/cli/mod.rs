@@ -12,6 +12,7 @@ mod copy;
 mod credential;
 mod doctor;
 mod error;
+mod export;
 mod history;
 mod jobs;
 mod migrate;
@@ -19,9 +20,11 @@ mod output;
 mod progress;
 mod quickstart;
 mod rebuild;
+mod replay;
 mod rewrap;
 mod rotate;
 mod serve;
+mod source;
 mod store;
 mod token_keys;
 mod verify;
@@ -40,6 +43,7 @@ Examples:
   rota issue --kind client --name billing  issue a credential
   rota rotate ID --grace 1h                replace its secret; the old one works for another hour
   rota history ID                          who did what to it, and when
+  rota export --format parquet --out DIR   take the events away, for DuckDB and the like
   rota verify                              check every event of a ledger that is not being served
   rota doctor                              find out what is wrong with an installation
 
@@ -62,6 +66,8 @@ enum Verb {
     Expire(credential::Expire),
     Revoke(credential::Revoke),
     History(history::History),
+    Export(export::Export),
+    Replay(replay::Replay),
     Verify(verify::Verify),
     Rebuild(rebuild::Rebuild),
     Rewrap(rewrap::Rewrap),
@@ -93,6 +99,8 @@ impl Verb {
         match self {
             Self::Serve(verb) => vec![&verb.store.store],
             Self::Verify(verb) => vec![&verb.store.store],
+            Self::Export(verb) => vec![&verb.store.store],
+            Self::Replay(verb) => vec![&verb.store.store],
             Self::Rebuild(verb) => vec![&verb.store.store],
             Self::Rewrap(verb) => vec![&verb.store.store],
             Self::Doctor(verb) => vec![&verb.store.store],
@@ -128,6 +136,8 @@ pub fn run() -> ExitCode {
             Verb::Expire(verb) => verb.run().await,
             Verb::Revoke(verb) => verb.run().await,
             Verb::History(verb) => verb.run().await,
+            Verb::Export(verb) => verb.run().await,
+            Verb::Replay(verb) => verb.run().await,
             Verb::Verify(verb) => verb.run().await,
             Verb::Rebuild(verb) => verb.run().await,
             Verb::Rewrap(verb) => verb.run().await,

@@ -15,6 +15,16 @@ impl Progress {
         Self(bar)
     }
 
+    /// So many are done, and nobody knows of how many.
+    pub fn counted(&self, done: u64) {
+        if self.0.length().is_some() {
+            let style = ProgressStyle::with_template("{msg}: {pos} events");
+            self.0.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            self.0.unset_length();
+        }
+        self.0.set_position(done);
+    }
+
     /// So many of so many are done.
     pub fn at(&self, done: u64, total: u64) {
         self.0.set_length(total);

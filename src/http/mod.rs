@@ -34,6 +34,7 @@ use tokio::task::JoinHandle;
 
 use self::fluide::TokenAnswer;
 use self::limiter::Limiter;
+pub use self::native::{credential_document, policy_document};
 use self::request::RequestIds;
 use crate::app::idempotency::Idempotency;
 use crate::app::{App, Failure};

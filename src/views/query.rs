@@ -64,8 +64,8 @@ pub struct Listed {
 }
 
 impl Views {
-    /// The events that answer a question, oldest first.
-    pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<(Record, StoredEvent)>, LogError> {
+    /// The first position that can answer a question, and the one after the last.
+    async fn span(&self, query: &AuditQuery) -> Result<(Position, Position), LogError> {
         let first = match query.from {
             Some(from) => self.first_at(from).await?,
             None => Position(0),
@@ -75,6 +75,27 @@ impl Views {
         if let Some(to) = query.to {
             end = end.min(self.first_at(to).await?);
         }
+        Ok((first, end))
+    }
+
+    /// The leaves that answer a question, oldest first.
+    pub async fn leaves(&self, query: &AuditQuery) -> Result<Vec<(Position, Vec<u8>)>, LogError> {
+        if !query.facets.is_empty() {
+            let found = self.audit(query).await?.into_iter();
+            return Ok(found.map(|(_, stored)| (stored.position, stored.leaf)).collect());
+        }
+        let (first, end) = self.span(query).await?;
+        let limit = query.limit.min(end.0.saturating_sub(first.0) as usize);
+        if limit == 0 {
+            return Ok(Vec::new());
+        }
+        let page = self.log.read(first, limit).await?;
+        Ok((page.first.0..).map(Position).zip(page.leaves.into_iter().map(|(leaf, _)| leaf)).collect())
+    }
+
+    /// The events that answer a question, oldest first.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<Vec<(Record, StoredEvent)>, LogError> {
+        let (first, end) = self.span(query).await?;
         if first >= end {
             return Ok(Vec::new());
         }

@@ -7,6 +7,7 @@ mod client;
 mod copy;
 #[cfg(feature = "esdb")]
 mod esdb;
+mod export;
 mod offline;
 mod serving;
 mod usage;

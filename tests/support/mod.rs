@@ -7,6 +7,7 @@ mod client;
 mod files;
 mod front;
 mod program;
+mod python;
 mod receiver;
 mod service;
 
@@ -14,6 +15,7 @@ pub use self::client::{As, Caller, FLUIDE_CLIENT, Reply, members, pair, send, te
 pub use self::files::{database, files, ledger, mode, set_mode, tamper};
 pub use self::front::{Front, nginx, program};
 pub use self::program::{Process, Ran, free_port, rota, run};
+pub use self::python::{python, run_python};
 pub use self::receiver::{Receiver, Seen};
 pub use self::service::{Home, Server, Service, until};
 

@@ -22,6 +22,10 @@ use crate::app::{App, Caller, Failure};
 
 /// A comment is sent so often when nothing happens, so that proxies keep the connection.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// Leaves asked for at once, at most.
+const LEAVES_MAX: usize = 10_000;
+/// A page of leaves ends when it has so many bytes.
+const LEAVES_BYTES: usize = 4 << 20;
 /// Events sent at once.
 const PORTION: usize = 500;
 
@@ -93,6 +97,46 @@ pub(super) async fn list(request: Request) -> HttpResponse {
     .await
 }
 
+/// `GET /v1/events/leaves`: the events as the ledger keeps them, in a frame for each: its position in 8 bytes and
+/// its length in 2, both big-endian, and the bytes that its leaf hash is over.
+pub(super) async fn leaves(request: Request) -> HttpResponse {
+    with(request, async |request, caller| {
+        let query: EventsQuery = body::query(request.http.query_string())?;
+        let question = query.question(request.app())?;
+        let limit @ 1..=LEAVES_MAX = query.limit.unwrap_or(1_000) else {
+            return Err(Failure::invalid("limit", "must be between 1 and 10000"));
+        };
+        let paging = Paging { after: cursor(query.after.as_deref())?, limit, offset: 0 };
+        let page = request.app().events(&caller, &question, paging).await?;
+        let (mut frames, mut next) = (Vec::new(), page.next);
+        for kept in &page.items {
+            // A leaf that is recorded fits.
+            let Ok(length) = u16::try_from(kept.leaf.len()) else { continue };
+            frames.extend_from_slice(&kept.position.0.to_be_bytes());
+            frames.extend_from_slice(&length.to_be_bytes());
+            frames.extend_from_slice(&kept.leaf);
+            if frames.len() >= LEAVES_BYTES && page.items.last().is_some_and(|l| l.position != kept.position)
+            {
+                next = Some(kept.position);
+                break;
+            }
+        }
+        let mut answer = builder(request, StatusCode::OK);
+        answer
+            .insert_header((CONTENT_TYPE, "application/octet-stream"))
+            .insert_header((CACHE_CONTROL, "no-store"));
+        // How long the ledger is concerns whoever may read all of it.
+        if caller.workspace().is_none() {
+            answer.insert_header(("Rota-Head", request.app().head().borrow().to_string()));
+        }
+        if let Some(next) = next {
+            answer.insert_header(("Rota-Next", next.to_string()));
+        }
+        Ok(answer.body(frames))
+    })
+    .await
+}
+
 /// What a stream goes on with.
 struct Feed {
     app: Arc<App>,
@@ -151,12 +195,12 @@ async fn next(mut feed: Feed) -> Option<(Result<web::Bytes, actix_web::Error>, F
                 return None;
             }
         };
-        if let Some((_, last)) = page.items.last() {
-            feed.after = Some(*last);
-            let text = page.items.iter().map(|(record, position)| {
-                let event = wire::cloud_event(record, *position).ok()?;
-                let json = serde_json::to_string(&event).ok()?;
-                Some(format!("id: {position}\nevent: {}\ndata: {json}\n\n", record.event.type_name()))
+        if let Some(last) = page.items.last() {
+            feed.after = Some(last.position);
+            let text = page.items.iter().map(|kept| {
+                let entry = kept.entry().ok()?;
+                let event = wire::cloud_event(&entry).ok()?;
+                Some(format!("id: {}\nevent: {}\ndata: {event}\n\n", kept.position, entry.leaf.r#type))
             });
             let text: Option<String> = text.collect();
             return text.map(|text| (Ok(web::Bytes::from(text)), feed));

@@ -12,6 +12,7 @@ mod webhooks;
 mod wire;
 mod workspaces;
 
+pub use self::wire::{credential as credential_document, policy as policy_document};
 use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{HttpResponse, HttpResponseBuilder, web};
@@ -60,6 +61,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/webhooks/{id}/deliveries", web::get().to(webhooks::deliveries))
         .route("/v1/webhooks/{id}/deliveries/{delivery}/redeliver", web::post().to(webhooks::redeliver))
         .route("/v1/events", web::get().to(events::list))
+        .route("/v1/events/leaves", web::get().to(events::leaves))
         .route("/v1/events/stream", web::get().to(events::stream))
         .route("/v1/admin/backup", web::post().to(admin::backup))
         .route("/v1/admin/rebuild", web::post().to(admin::rebuild))

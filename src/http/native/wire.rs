@@ -1,18 +1,17 @@
 //! The shapes of the native API's answers.
 
+use rota_aggregates::Timestamp;
 use rota_aggregates::credential::{Kind, Status};
-use rota_aggregates::record::Record;
 use rota_aggregates::workspace::Policy;
-use rota_aggregates::{Position, Timestamp};
-use rota_projections::audit::credential_of;
+use rota_exports::{CloudEvent, Entry};
 use rota_projections::credential::{CredentialView, VersionView};
 use serde::Serialize;
-use serde_json::value::RawValue;
+use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 pub(super) use super::super::answer::Shown;
 use crate::app::Failure;
-use crate::app::read::Paged;
+use crate::app::read::{Kept, Paged};
 use crate::app::rotate::Made;
 use crate::app::workspaces::WorkspaceView;
 
@@ -100,7 +99,7 @@ fn version(view: &VersionView, at: Timestamp) -> Value {
 }
 
 /// A credential as it is at an instant.
-pub(super) fn credential(view: &CredentialView, at: Timestamp) -> Value {
+pub fn credential(view: &CredentialView, at: Timestamp) -> Value {
     let status = if view.status == Status::Revoked { "revoked" } else { "active" };
     let mut body = json!({
         "id": view.id,
@@ -130,7 +129,7 @@ pub(super) fn workspace(view: &WorkspaceView) -> Value {
 }
 
 /// A policy, with every field.
-pub(super) fn policy(policy: &Policy) -> Value {
+pub fn policy(policy: &Policy) -> Value {
     json!({
         "maxSecretAgeDays": policy.max_secret_age_days,
         "defaultGraceSeconds": policy.default_grace_seconds,
@@ -141,69 +140,20 @@ pub(super) fn policy(policy: &Policy) -> Value {
     })
 }
 
-/// An event in CloudEvents 1.0's JSON format. `position` and the other names without a meaning in that standard
-/// are extension attributes.
+/// A page of events in CloudEvents 1.0's JSON format.
 #[derive(Serialize)]
-pub(super) struct CloudEvent {
-    specversion: &'static str,
-    id: String,
-    source: &'static str,
-    r#type: &'static str,
-    subject: String,
-    time: Timestamp,
-    datacontenttype: &'static str,
-    position: Position,
-    stream: String,
-    streamsequence: u32,
-    workspaceid: String,
-    actorkind: Value,
-    actorid: String,
-    dialect: Value,
-    proof: Value,
-    requestid: String,
-    correlationid: String,
-    data: Box<RawValue>,
+pub(super) struct EventPage {
+    items: Vec<Box<RawValue>>,
+    next: Option<String>,
 }
 
 /// An event for the feed.
-pub(super) fn cloud_event(record: &Record, position: Position) -> Result<CloudEvent, Failure> {
-    let mut data = Vec::with_capacity(512);
-    let no_json = |e: serde_json::Error| Failure::NotRecordable(e.into());
-    record.event.write_data(&mut data).map_err(no_json)?;
-    let text = String::from_utf8(data).map_err(|_| Failure::Unavailable(None))?;
-    let context = &record.context;
-    let subject = match credential_of(record) {
-        Some(id) => format!("credential/{id}"),
-        None => record.stream.to_string(),
-    };
-    Ok(CloudEvent {
-        specversion: "1.0",
-        id: record.id.to_string(),
-        source: "/rota",
-        r#type: record.event.type_name(),
-        subject,
-        time: record.time,
-        datacontenttype: "application/json",
-        position,
-        stream: record.stream.to_string(),
-        streamsequence: record.sequence.0,
-        workspaceid: context.workspace.to_string(),
-        actorkind: json!(context.actor.kind),
-        actorid: context.actor.id.to_string(),
-        dialect: json!(context.dialect),
-        proof: json!(context.proof.kind),
-        requestid: context.request.to_string(),
-        correlationid: context.correlation.to_string(),
-        data: RawValue::from_string(text).map_err(no_json)?,
-    })
+pub(super) fn cloud_event(entry: &Entry<'_>) -> Result<Box<RawValue>, Failure> {
+    to_raw_value(&CloudEvent::of(entry)).map_err(|error| Failure::NotRecordable(error.into()))
 }
 
 /// A page of events.
-pub(super) fn events(page: &Paged<(Record, Position)>) -> Result<Value, Failure> {
-    let items = page.items.iter().map(|(record, position)| {
-        let event = cloud_event(record, *position)?;
-        serde_json::to_value(event).map_err(|e| Failure::NotRecordable(e.into()))
-    });
-    let items = items.collect::<Result<Vec<_>, _>>()?;
-    Ok(json!({ "items": items, "next": page.next.map(|p| p.to_string()) }))
+pub(super) fn events(page: &Paged<Kept>) -> Result<EventPage, Failure> {
+    let items = page.items.iter().map(|kept| cloud_event(&kept.entry()?)).collect::<Result<_, _>>()?;
+    Ok(EventPage { items, next: page.next.map(|position| position.to_string()) })
 }
