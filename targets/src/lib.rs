@@ -16,6 +16,7 @@ mod acl;
 pub mod auth0_client_secret;
 pub mod aws_iam_user_secret;
 pub mod azure_client_secret;
+mod chosen;
 pub mod connection;
 pub mod databricks_service_principal_secret;
 pub mod failure;
@@ -26,6 +27,11 @@ pub mod okta_client_secret;
 pub mod open;
 pub mod parameters;
 pub mod password;
+#[cfg(feature = "postgres")]
+mod postgres;
+mod reach;
+#[cfg(feature = "redis")]
+mod redis;
 mod rest;
 pub mod statement;
 pub mod surroundings;

@@ -12,16 +12,22 @@ use crate::parameters::Parameters;
 use crate::surroundings::Surroundings;
 use crate::target::Target;
 
+/// The kinds that can be opened.
+const AVAILABLE: &[Kind] = &[
+    Kind::Auth0ClientSecret,
+    Kind::AwsIamUserSecret,
+    Kind::AzureClientSecret,
+    Kind::DatabricksServicePrincipalSecret,
+    Kind::OktaClientSecret,
+    #[cfg(feature = "postgres")]
+    Kind::PostgresCredentials,
+    #[cfg(feature = "redis")]
+    Kind::RedisCredentials,
+];
+
 /// Whether rotations of this kind can be opened.
-pub const fn is_available(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::Auth0ClientSecret
-            | Kind::AwsIamUserSecret
-            | Kind::AzureClientSecret
-            | Kind::DatabricksServicePrincipalSecret
-            | Kind::OktaClientSecret
-    )
+pub fn is_available(kind: Kind) -> bool {
+    AVAILABLE.contains(&kind)
 }
 
 /// The target of a rotation. Nothing is connected to yet.
@@ -43,6 +49,14 @@ pub fn open(
             Box::new(DatabricksServicePrincipalSecret::open(connection, parameters, around)?)
         }
         Kind::OktaClientSecret => Box::new(OktaClientSecret::open(connection, parameters, around)?),
+        #[cfg(feature = "postgres")]
+        Kind::PostgresCredentials => {
+            Box::new(crate::postgres::Postgres::open(connection, parameters, &around.network))
+        }
+        #[cfg(feature = "redis")]
+        Kind::RedisCredentials => {
+            Box::new(crate::redis::Redis::open(connection, parameters, &around.network))
+        }
         _ => {
             return Err(Failure::refused(format!(
                 "rotations of the kind {kind} are not available in this build"
@@ -60,6 +74,10 @@ pub async fn check(connection: Connection, around: &Surroundings) -> Result<Conn
         App::AzureClientSecrets => AzureClientSecret::check_connection(&connection, around).await?,
         App::Databricks => DatabricksServicePrincipalSecret::check_connection(&connection, around).await?,
         App::Okta => OktaClientSecret::check_connection(&connection, around).await?,
+        #[cfg(feature = "postgres")]
+        App::Postgres => crate::postgres::Server::new(&connection, &around.network).check().await?,
+        #[cfg(feature = "redis")]
+        App::Redis => crate::redis::Server::new(&connection, &around.network).check().await?,
         app => {
             return Err(Failure::refused(format!(
                 "connections of the app {app} are not available in this build"
