@@ -1,6 +1,7 @@
 //! The service: an event log, sealing, the verifiable ledger, the use cases, and the ways in.
 
 pub mod app;
+pub mod csv;
 pub mod egress;
 pub mod http;
 pub mod ledger;

@@ -19,6 +19,8 @@ crate::event::events! {
         RotationRefused = "rota.credential.rotation-refused.v1",
         /// A session was ended before its time, by whoever had its token.
         SessionEnded = "rota.credential.session-ended.v1",
+        /// Somebody showed a secret that leaked, and it is this one: at most one a minute for each version.
+        LeakReported = "rota.credential.leak-reported.v1",
         /// Sealed parts came to the end of their time and were destroyed with their data keys.
         SealedPartsShredded = "rota.workspace.sealed-parts-shredded.v1",
     }
@@ -36,6 +38,20 @@ pub struct OldSecretUsed {
     pub at: Timestamp,
     /// When it stops being valid.
     pub expires_at: Timestamp,
+}
+
+/// A secret was found where it should not be.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LeakReported {
+    /// The credential.
+    pub credential: CredentialId,
+    /// The version that leaked.
+    pub version: u32,
+    /// Whether it was accepted still.
+    pub live: bool,
+    /// When it was reported.
+    pub at: Timestamp,
 }
 
 /// An authenticated caller was refused by rule or role.
@@ -103,6 +119,11 @@ pub struct SealedPartsShredded {
 /// The id under which a use of a retiring secret is recorded: the same for every use in one minute.
 pub fn old_secret_used_id(credential: CredentialId, version: u32, at: Timestamp) -> EventId {
     named(&format!("old-secret-used/{credential}/{version}/{}", at.minute()))
+}
+
+/// The id under which a leak is recorded: the same for every report of it in one minute.
+pub fn leak_reported_id(credential: CredentialId, version: u32, at: Timestamp) -> EventId {
+    named(&format!("leak-reported/{credential}/{version}/{}", at.minute()))
 }
 
 /// The id under which a refusal is recorded: the same for all of one minute, actor, credential and reason.

@@ -279,6 +279,17 @@ fn newer_or_malformed(leaf: &[u8], error: serde_json::Error) -> BadLeaf {
     }
 }
 
+/// The type of a leaf's event, without reading the leaf. `None` if it is not where this program writes it.
+pub fn peek_type(leaf: &[u8]) -> Option<&str> {
+    /// Time, sequence, id and stream come before it, and no other text.
+    const BEFORE_MAX: usize = 320;
+    const MARK: &[u8] = b"\"type\":\"";
+    let head = leaf.get(..leaf.len().min(BEFORE_MAX))?;
+    let begin = head.windows(MARK.len()).position(|window| window == MARK)? + MARK.len();
+    let length = head.get(begin..)?.iter().position(|byte| *byte == b'"')?;
+    std::str::from_utf8(head.get(begin..begin + length)?).ok()
+}
+
 impl Record {
     /// Reads a leaf. Old schema versions are led to the newest one.
     pub fn decode(leaf: &[u8]) -> Result<Self, BadLeaf> {

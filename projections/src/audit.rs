@@ -63,10 +63,11 @@ impl Facet {
 
 /// The credential that an event is about.
 pub fn credential_of(record: &Record) -> Option<CredentialId> {
-    subject(&record.event, &record.stream)
+    credential_of_event(&record.event, &record.stream)
 }
 
-fn subject(event: &Event, stream: &StreamId) -> Option<CredentialId> {
+/// The credential that an event of a stream is about.
+pub fn credential_of_event(event: &Event, stream: &StreamId) -> Option<CredentialId> {
     match (event, stream.kind) {
         (Event::Observation(ObservationEvent::RotationRefused(e)), _) => Some(e.credential),
         (_, StreamKind::Credential | StreamKind::Use | StreamKind::Sessions) => Some(CredentialId(stream.id)),
@@ -83,7 +84,7 @@ pub const NO_KEY: i64 = 0;
 pub fn keys(fact: &Fact<'_>) -> [i64; DIMENSIONS] {
     [
         workspace_key(fact.context.workspace),
-        subject(fact.event, &fact.stream).map_or(NO_KEY, credential_key),
+        credential_of_event(fact.event, &fact.stream).map_or(NO_KEY, credential_key),
         actor_key(&fact.context.actor),
         type_key(fact.event.type_name()),
         request_key(fact.context.request),

@@ -57,6 +57,8 @@ pub struct VersionView {
     pub first_used_at: Option<Timestamp>,
     /// Its last known use, to the minute.
     pub last_used_at: Option<Timestamp>,
+    /// In how many minutes of its grace period it was used.
+    pub old_uses: u64,
 }
 
 impl VersionView {
@@ -70,6 +72,7 @@ impl VersionView {
             ended_at: None,
             first_used_at: None,
             last_used_at: None,
+            old_uses: 0,
         }
     }
 
@@ -209,6 +212,7 @@ impl CredentialView {
             Event::Observation(ObservationEvent::OldSecretUsed(e)) => {
                 if let Some(version) = self.version(e.version) {
                     version.used(e.at);
+                    version.old_uses += 1;
                 }
                 return;
             }
@@ -250,6 +254,12 @@ impl CredentialView {
                     version.expires_at = Some(e.expired_at);
                 }
                 self.updated_at = self.updated_at.max(e.expired_at);
+            }
+            CredentialEvent::GraceHeld(e) => {
+                if let Some(version) = self.version(e.version) {
+                    version.expires_at = Some(e.expires_at);
+                }
+                self.updated_at = e.at;
             }
             CredentialEvent::SecretRevoked(e) => {
                 if let Some(version) = self.version(e.version) {

@@ -8,7 +8,8 @@
 //! - [`live`]: what verification and decisions read;
 //! - [`replay_index`]: which idempotency keys were used, and for what;
 //! - [`credential`]: one credential with all its versions, as people see it;
-//! - [`audit`]: the dimensions by which history can be asked.
+//! - [`audit`]: the dimensions by which history can be asked;
+//! - [`reports`]: the auditors' questions.
 #![warn(missing_docs)]
 
 pub mod audit;
@@ -17,6 +18,7 @@ pub mod credential;
 pub mod live;
 pub mod public_id;
 pub mod replay_index;
+pub mod reports;
 mod slab;
 
 use rota_aggregates::record::{Claim, Context, Record};

@@ -124,6 +124,21 @@ pub struct UseMark {
     pub last: u32,
 }
 
+/// A version in its grace period.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InGrace {
+    /// Its credential.
+    pub credential: CredentialId,
+    /// The credential's workspace.
+    pub workspace: WorkspaceId,
+    /// The version.
+    pub version: u32,
+    /// When it was replaced.
+    pub replaced_at: Timestamp,
+    /// The first instant at which it is refused.
+    pub expires_at: Timestamp,
+}
+
 /// The live view.
 #[derive(Debug, Default)]
 pub struct Live {
@@ -560,6 +575,20 @@ impl Live {
             .and_then(|index| self.counts.get(&(*index, kind)))
             .copied()
             .unwrap_or(0)
+    }
+
+    /// Every version in its grace period, in no order.
+    pub fn in_grace(&self) -> impl Iterator<Item = InGrace> {
+        self.retiring.iter().map(|(index, beside)| {
+            let slot = self.slab.get(*index);
+            InGrace {
+                credential: CredentialId(slot.id),
+                workspace: self.workspaces[slot.workspace as usize].0,
+                version: beside.version,
+                replaced_at: Timestamp::from_micros(slot.rotated_at),
+                expires_at: beside.until,
+            }
+        })
     }
 
     /// What is due at `now`, oldest first, at most `limit`.

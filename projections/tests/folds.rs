@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use rota_aggregates::authority::{Actor, Dialect, Proof, ProofKind, Role, SignedRequest};
 use rota_aggregates::credential::{
     CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand, DescribeCredential, EndCause,
-    EndReplay, ExpireOldSecret, IssueCredential, Kind, PrepareRotation, ReplayEndCause, RevokeCredential,
-    RevokeSecret, RotateSecret, SecretRef,
+    EndQuietGrace, EndReplay, ExpireOldSecret, HoldGrace, IssueCredential, Kind, PrepareRotation,
+    ReplayEndCause, RevokeCredential, RevokeSecret, RotateSecret, SecretRef,
 };
 use rota_aggregates::ids::{Hash, PublicKey};
 use rota_aggregates::observation::{
@@ -220,6 +220,10 @@ impl Writer {
         let (workspace, _) = self.workspaces[usize::from(step.target) % self.workspaces.len()];
         let now = self.now;
         let places = self.live.places(workspace).unwrap().state;
+        // All of them may have been removed.
+        if places.environments.is_empty() {
+            return;
+        }
         let environment = &places.environments[usize::from(step.seconds) % places.environments.len()];
         let new = number(4_000_000 + self.history.len() as u128);
         let command = match (step.command / 16 % 6, places.folders.last()) {
@@ -287,6 +291,8 @@ impl Writer {
             max_secret_age_days: (step.seconds.is_multiple_of(2)).then_some(90),
             default_grace_seconds: seconds,
             digest_retention_days: step.seconds.into(),
+            end_grace_when_quiet_seconds: step.seconds.is_multiple_of(3).then_some(3_600),
+            hold_grace_while_used_seconds: step.seconds.is_multiple_of(5).then_some(600),
             ..Policy::default()
         };
         for event in state.decide(&WorkspaceCommand::SetPolicy { policy, now: self.now }).unwrap() {
@@ -408,6 +414,21 @@ impl Writer {
                 means: None,
                 cause: EndCause::Call,
                 proof,
+                sealed,
+                now,
+            }),
+            13 if step.seconds % 8 == 1 => CredentialCommand::HoldGrace(HoldGrace {
+                version: state.retiring.map_or(0, |r| r.version),
+                replaced_at: now,
+                used_at: now,
+                policy: Policy { hold_grace_while_used_seconds: Some(60), ..policy },
+                now,
+            }),
+            13 if step.seconds % 8 == 3 => CredentialCommand::EndQuietGrace(EndQuietGrace {
+                version: state.retiring.map_or(0, |r| r.version),
+                replaced_at: now.minus_seconds(60),
+                quiet_since: now.minus_seconds(60),
+                policy: Policy { end_grace_when_quiet_seconds: Some(60), ..policy },
                 sealed,
                 now,
             }),
@@ -725,5 +746,6 @@ fn the_histories_are_eventful() {
     }
     assert!(afresh, "no key was used afresh");
     let missing: Vec<_> = Event::types().filter(|name| !types.contains(name)).collect();
-    assert_eq!(missing, ["rota.credential.rotation-refused.v1"], "events that never come up");
+    let expected = ["rota.credential.rotation-refused.v1", "rota.credential.leak-reported.v1"];
+    assert_eq!(missing, expected, "events that never come up");
 }

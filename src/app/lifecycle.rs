@@ -4,9 +4,10 @@
 use rota_aggregates::authority::Role;
 use rota_aggregates::credential::{
     CancelRotation, CommitCause, CommitRotation, CredentialCommand, CredentialEvent, DescribeCredential,
-    EndCause, EndReplay, ExpireOldSecret, ReplayEndCause, RevokeCredential, RevokeSecret,
+    EndCause, EndQuietGrace, EndReplay, ExpireOldSecret, HoldGrace, ReplayEndCause, RevokeCredential,
+    RevokeSecret,
 };
-use rota_aggregates::{CredentialId, Event, Position, StreamId};
+use rota_aggregates::{CredentialId, Event, Position, StreamId, Timestamp};
 use rota_projections::credential::CredentialView;
 use serde_json::{Map, Value};
 
@@ -38,6 +39,24 @@ pub enum Change {
         /// Why now.
         cause: EndCause,
     },
+    /// End the grace period of this version because nobody uses it.
+    EndQuiet {
+        /// The version.
+        version: u32,
+        /// When it was replaced.
+        replaced_at: Timestamp,
+        /// Since when nobody is known to have used it.
+        quiet_since: Timestamp,
+    },
+    /// Prolong the grace period of this version because somebody uses it.
+    Hold {
+        /// The version.
+        version: u32,
+        /// When it was replaced.
+        replaced_at: Timestamp,
+        /// When it was used last.
+        used_at: Timestamp,
+    },
     /// Let a replaced secret fetch its rotation's answer no longer.
     EndReplay {
         /// What led to it.
@@ -62,7 +81,7 @@ pub enum Change {
 }
 
 /// What came of deciding once.
-enum Attempt {
+pub(super) enum Attempt {
     /// It is recorded; without a position it was so already.
     Done(Option<Position>),
     /// The log has moved on: look again.
@@ -72,7 +91,8 @@ enum Attempt {
 impl Change {
     fn operation(&self) -> &'static str {
         match self {
-            Self::EndGrace | Self::Expire { .. } => "expire-old",
+            Self::EndGrace | Self::Expire { .. } | Self::EndQuiet { .. } => "expire-old",
+            Self::Hold { .. } => "hold-grace",
             Self::Commit { .. } => "commit",
             Self::Cancel { .. } => "cancel",
             Self::EndReplay { .. } => "end-replay",
@@ -87,6 +107,8 @@ impl Change {
         match self {
             Self::EndGrace
             | Self::Expire { .. }
+            | Self::EndQuiet { .. }
+            | Self::Hold { .. }
             | Self::Commit { .. }
             | Self::Cancel { .. }
             | Self::EndReplay { .. } => (&[Role::Rotator], true),
@@ -101,7 +123,10 @@ impl Change {
             Self::EndGrace => state.retiring.map(|r| r.version),
             Self::Commit { version, .. } => version.or(state.prepared.map(|p| p.version)),
             Self::Cancel { .. } => state.prepared.map(|p| p.version),
-            Self::Expire { version } | Self::RevokeSecret { version } => Some(*version),
+            Self::Expire { version }
+            | Self::RevokeSecret { version }
+            | Self::EndQuiet { version, .. }
+            | Self::Hold { version, .. } => Some(*version),
             Self::Revoke | Self::Describe { .. } | Self::EndReplay { .. } => None,
         }
     }
@@ -121,6 +146,23 @@ impl Change {
                 cause: EndCause::Due,
                 proof,
                 sealed,
+                now,
+            }),
+            Self::EndQuiet { version, replaced_at, quiet_since } => {
+                CredentialCommand::EndQuietGrace(EndQuietGrace {
+                    version: *version,
+                    replaced_at: *replaced_at,
+                    quiet_since: *quiet_since,
+                    policy: subject.policy,
+                    sealed,
+                    now,
+                })
+            }
+            Self::Hold { version, replaced_at, used_at } => CredentialCommand::HoldGrace(HoldGrace {
+                version: *version,
+                replaced_at: *replaced_at,
+                used_at: *used_at,
+                policy: subject.policy,
                 now,
             }),
             Self::Commit { cause, .. } => CredentialCommand::Commit(CommitRotation {
@@ -220,7 +262,7 @@ impl App {
     }
 
     /// Decides and appends once.
-    async fn attempt(
+    pub(super) async fn attempt(
         &self,
         subject: Subject,
         id: CredentialId,

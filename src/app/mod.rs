@@ -6,8 +6,10 @@
 //! - [`issue`], [`rotate`], [`webhook_secret`], [`lifecycle`], [`workspaces`], [`webhooks`]: the changes;
 //! - [`places`]: environments and folders;
 //! - [`verify`], [`signature`], [`edge`], [`read`]: what changes nothing;
+//! - [`reports`]: the auditors' questions, as of any point in history; [`forensics`]: whose secret leaked;
 //! - [`sessions`], [`token_keys`]: tokens for a secret, and the keys that sign them;
 //! - [`idempotency`]: answering a retry with the first answer;
+//! - [`quiet`]: whether an old secret is used still, and what a policy makes of it;
 //! - [`upkeep`]: what is due: expiry, shredding, snapshots; [`duty`]: which replica does it;
 //! - [`rewrap`], [`master_key_file`]: a new master key;
 //! - [`copy`]: moving a ledger to another store;
@@ -25,6 +27,7 @@ pub mod edge;
 mod entropy;
 pub mod erase;
 mod failure;
+pub mod forensics;
 pub mod idempotency;
 pub mod issue;
 pub mod jobs;
@@ -33,9 +36,11 @@ pub mod master_key_file;
 mod open;
 mod options;
 pub mod places;
+pub mod quiet;
 pub mod read;
 mod refusals;
 pub mod replay;
+pub mod reports;
 pub mod rewrap;
 pub mod rotate;
 pub mod sessions;
@@ -44,6 +49,7 @@ mod signing_keys;
 pub mod snapshot;
 mod start_keys;
 mod store;
+mod sweep;
 pub mod token_keys;
 pub mod upkeep;
 pub mod verify;
@@ -107,6 +113,8 @@ pub struct App {
     notices_duty: Arc<Duty>,
     presence: Arc<Duty>,
     replica: Uuid,
+    /// Places for whoever reads the whole ledger.
+    sweeping: tokio::sync::Semaphore,
     _scratch: Option<store::Scratch>,
 }
 

@@ -184,6 +184,7 @@ impl App {
             presence: duties.presence,
             _scratch: scratch,
             replica,
+            sweeping: tokio::sync::Semaphore::new(super::sweep::AT_ONCE),
         });
         app.first_token_key().await?;
         tasks.push(tokio::spawn(Arc::clone(&app).upkeep()));

@@ -142,7 +142,7 @@ impl App {
     }
 
     /// The first position that a point excludes, and the instant at which to judge.
-    async fn cut(
+    pub(super) async fn cut(
         &self,
         caller: &Caller,
         as_of: Option<AsOf>,

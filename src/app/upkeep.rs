@@ -27,6 +27,8 @@ const RETRY: Duration = Duration::from_millis(250);
 const PAUSE: Duration = Duration::from_millis(50);
 /// Use marks are written down at least this often.
 const MARKS_SECONDS: u64 = 60;
+/// Whether old secrets are used still is looked at this often, where a policy asks for it.
+const GRACES_SECONDS: u64 = 30;
 /// Ended digests are looked for this often.
 const DIGESTS_SECONDS: u64 = 3_600;
 
@@ -49,6 +51,7 @@ impl App {
         let mut aside = JoinSet::new();
         let mut digests_at = self.now();
         let mut marks_at = self.now().plus_seconds(MARKS_SECONDS);
+        let mut graces_at = self.now();
         loop {
             // What is done once for all is done by the replica whose job it is.
             let on_duty = self.does_upkeep();
@@ -75,6 +78,13 @@ impl App {
                 });
                 digests_at = now.plus_seconds(DIGESTS_SECONDS);
             }
+            if now >= graces_at && on_duty {
+                if self.watches_graces() {
+                    let app = Arc::clone(&self);
+                    aside.spawn(async move { app.watch_graces().await });
+                }
+                graces_at = now.plus_seconds(GRACES_SECONDS);
+            }
             if self.snapshot_is_due() {
                 let app = Arc::clone(&self);
                 aside.spawn(async move { app.snapshot().await });
@@ -96,6 +106,9 @@ impl App {
             let mut next = marks_at;
             if on_duty {
                 next = self.next_due().unwrap_or(marks_at).min(marks_at).min(digests_at);
+                if self.watches_graces() {
+                    next = next.min(graces_at);
+                }
             }
             if !self.is_healthy() {
                 next = next.min(now.plus_seconds(1));

@@ -13,6 +13,7 @@ mod credential;
 mod doctor;
 mod error;
 mod export;
+mod forensics;
 mod history;
 mod jobs;
 mod migrate;
@@ -21,6 +22,7 @@ mod progress;
 mod quickstart;
 mod rebuild;
 mod replay;
+mod report;
 mod rewrap;
 mod rotate;
 mod serve;
@@ -44,6 +46,7 @@ Examples:
   rota rotate ID --grace 1h                replace its secret; the old one works for another hour
   rota history ID                          who did what to it, and when
   rota export --format parquet --out DIR   take the events away, for DuckDB and the like
+  rota report secret-age                   what auditors ask, as of any time
   rota verify                              check every event of a ledger that is not being served
   rota doctor                              find out what is wrong with an installation
 
@@ -68,6 +71,8 @@ enum Verb {
     History(history::History),
     Export(export::Export),
     Replay(replay::Replay),
+    Report(report::Report),
+    Forensics(forensics::Forensics),
     Verify(verify::Verify),
     Rebuild(rebuild::Rebuild),
     Rewrap(rewrap::Rewrap),
@@ -111,6 +116,8 @@ impl Verb {
             | Self::Expire(_)
             | Self::Revoke(_)
             | Self::History(_)
+            | Self::Report(_)
+            | Self::Forensics(_)
             | Self::TokenKeys(_)
             | Self::Quickstart(_)
             | Self::Backup(_)
@@ -138,6 +145,8 @@ pub fn run() -> ExitCode {
             Verb::History(verb) => verb.run().await,
             Verb::Export(verb) => verb.run().await,
             Verb::Replay(verb) => verb.run().await,
+            Verb::Report(verb) => verb.run().await,
+            Verb::Forensics(verb) => verb.run().await,
             Verb::Verify(verb) => verb.run().await,
             Verb::Rebuild(verb) => verb.run().await,
             Verb::Rewrap(verb) => verb.run().await,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{ErrorKind, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use rota::csv;
 use serde_json::Value;
 
 /// Prints a line. A reader that has gone has read enough; anything else that keeps it from being written is an end,
@@ -79,19 +80,9 @@ pub fn table(columns: &[&str], rows: &[Vec<String>]) -> Table {
 }
 
 fn csv(columns: &[&str], rows: &[Vec<String>]) {
-    say!("{}", columns.join(","));
+    say!("{}", csv::line(columns.iter().copied()));
     for row in rows {
-        let cells: Vec<_> = row.iter().map(|cell| quoted(cell)).collect();
-        say!("{}", cells.join(","));
-    }
-}
-
-/// A cell as in RFC 4180.
-fn quoted(cell: &str) -> String {
-    if cell.contains([',', '"', '\n', '\r']) {
-        format!("\"{}\"", cell.replace('"', "\"\""))
-    } else {
-        cell.to_owned()
+        say!("{}", csv::line(row.iter().map(String::as_str)));
     }
 }
 
@@ -101,17 +92,5 @@ pub fn text(value: &Value) -> String {
         Value::Null => String::new(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::quoted;
-
-    #[test]
-    fn a_cell_with_a_comma_or_a_quote_stays_one_cell() {
-        assert_eq!(quoted("plain"), "plain");
-        assert_eq!(quoted("a,b"), "\"a,b\"");
-        assert_eq!(quoted("say \"no\""), "\"say \"\"no\"\"\"");
     }
 }

@@ -174,6 +174,7 @@ fn of_credential(event: &CredentialEvent) -> Option<(&'static str, Value)> {
         | CredentialEvent::RotationPrepared(_)
         | CredentialEvent::RotationCancelled(_)
         | CredentialEvent::ReplayEnded(_)
+        | CredentialEvent::GraceHeld(_)
         | CredentialEvent::CredentialDescribed(_) => return None,
     })
 }

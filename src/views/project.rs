@@ -94,7 +94,8 @@ impl Folded {
             }
             CredentialEvent::RotationPrepared(_)
             | CredentialEvent::CredentialDescribed(_)
-            | CredentialEvent::ReplayEnded(_) => {}
+            | CredentialEvent::ReplayEnded(_)
+            | CredentialEvent::GraceHeld(_) => {}
         }
     }
 }

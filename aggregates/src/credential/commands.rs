@@ -30,6 +30,10 @@ pub enum CredentialCommand {
     Describe(DescribeCredential),
     /// Let a replaced secret fetch its rotation's answer no longer.
     EndReplay(EndReplay),
+    /// End the grace period of a secret that nobody uses.
+    EndQuietGrace(EndQuietGrace),
+    /// Prolong the grace period of a secret that somebody uses.
+    HoldGrace(HoldGrace),
 }
 
 /// The sealed parts that exist for a credential: what the end of a version or of the credential destroys.
@@ -198,6 +202,38 @@ pub struct EndReplay {
     pub cause: ReplayEndCause,
     /// What may have to be destroyed.
     pub sealed: SealedParts,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// End the grace period of a secret that nobody uses, as the policy says.
+#[derive(Clone, Debug)]
+pub struct EndQuietGrace {
+    /// The retiring version.
+    pub version: u32,
+    /// When it was replaced.
+    pub replaced_at: Timestamp,
+    /// Since when nobody is known to have used it.
+    pub quiet_since: Timestamp,
+    /// The workspace's policy.
+    pub policy: Policy,
+    /// What may have to be destroyed.
+    pub sealed: SealedParts,
+    /// The time of the decision.
+    pub now: Timestamp,
+}
+
+/// Prolong the grace period of a secret that somebody uses, as the policy says.
+#[derive(Clone, Debug)]
+pub struct HoldGrace {
+    /// The retiring version.
+    pub version: u32,
+    /// When it was replaced.
+    pub replaced_at: Timestamp,
+    /// When it was used last.
+    pub used_at: Timestamp,
+    /// The workspace's policy.
+    pub policy: Policy,
     /// The time of the decision.
     pub now: Timestamp,
 }

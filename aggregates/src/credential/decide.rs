@@ -4,10 +4,11 @@ use crate::authority::{Proof, ProofKind};
 use crate::credential::{
     CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand,
     CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRefusal, CredentialRevoked,
-    DescribeCredential, EndCause, EndReplay, ExpireOldSecret, ExpiryCause, IssueCredential, Kind,
-    OldSecretExpired, PREPARED_SECONDS_DEFAULT, PREPARED_SECONDS_MAX, PrepareRotation, PreparedSecretRotated,
-    REPLAY_SECONDS_MAX, Replaced, ReplayEndCause, ReplayEnded, RevokeCredential, RevokeSecret, RotateSecret,
-    RotationCancelled, RotationPrepared, SealedParts, SecretRef, SecretRevoked, SecretRotated, Status,
+    DescribeCredential, EndCause, EndQuietGrace, EndReplay, ExpireOldSecret, ExpiryCause, GraceHeld,
+    HoldGrace, IssueCredential, Kind, OldSecretExpired, PREPARED_SECONDS_DEFAULT, PREPARED_SECONDS_MAX,
+    PrepareRotation, PreparedSecretRotated, REPLAY_SECONDS_MAX, Replaced, ReplayEndCause, ReplayEnded,
+    Retiring, RevokeCredential, RevokeSecret, RotateSecret, RotationCancelled, RotationPrepared, SealedParts,
+    SecretRef, SecretRevoked, SecretRotated, Status,
 };
 use crate::observation::{PartRef, SealedPart};
 use crate::time::Timestamp;
@@ -29,6 +30,8 @@ impl Credential {
             CredentialCommand::Revoke(c) => self.revoke(&c),
             CredentialCommand::Describe(c) => self.describe(c),
             CredentialCommand::EndReplay(c) => Ok(self.end_replay(&c)),
+            CredentialCommand::EndQuietGrace(c) => self.end_quiet_grace(&c),
+            CredentialCommand::HoldGrace(c) => self.hold_grace(&c),
         }
     }
 
@@ -180,6 +183,44 @@ impl Credential {
             EndCause::Due => ExpiryCause::Due,
         };
         Ok(self.expired(cause, &c.sealed, c.now).into_iter().collect())
+    }
+
+    /// The retiring version, if it is this one and its time is not over.
+    fn in_grace(&self, version: u32, now: Timestamp) -> Result<Retiring, CredentialRefusal> {
+        self.check_alive()?;
+        let retiring = self.retiring_at(now).ok_or(CredentialRefusal::NothingRetiring)?;
+        if retiring.version == version { Ok(retiring) } else { Err(CredentialRefusal::VersionConflict) }
+    }
+
+    fn end_quiet_grace(&self, c: &EndQuietGrace) -> Decision {
+        self.in_grace(c.version, c.now)?;
+        let Some(seconds) = c.policy.end_grace_when_quiet_seconds else { return Ok(vec![]) };
+        let quiet = c.quiet_since.max(c.replaced_at).plus_seconds(seconds);
+        let overlap = c.replaced_at.plus_seconds(c.policy.min_overlap_seconds);
+        if c.now < quiet.max(overlap) {
+            return Ok(vec![]);
+        }
+        Ok(self.expired(ExpiryCause::Quiet, &c.sealed, c.now).into_iter().collect())
+    }
+
+    fn hold_grace(&self, c: &HoldGrace) -> Decision {
+        let retiring = self.in_grace(c.version, c.now)?;
+        let Some(seconds) = c.policy.hold_grace_while_used_seconds else { return Ok(vec![]) };
+        let longest = c.replaced_at.plus_seconds(c.policy.max_grace_seconds);
+        let expires_at = retiring.expires_at.plus_seconds(seconds).min(longest);
+        if c.now >= c.used_at.plus_seconds(seconds) || expires_at <= retiring.expires_at {
+            return Ok(vec![]);
+        }
+        Ok(vec![
+            GraceHeld {
+                version: c.version,
+                held_from: retiring.expires_at,
+                expires_at,
+                last_used_at: c.used_at,
+                at: c.now,
+            }
+            .into(),
+        ])
     }
 
     fn revoke_secret(&self, c: &RevokeSecret) -> Decision {

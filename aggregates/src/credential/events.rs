@@ -34,6 +34,8 @@ crate::event::events! {
         CredentialDescribed = "rota.credential.described.v1",
         /// A replaced secret can't fetch its rotation's answer any more. Serves invariants 3 and 5.
         ReplayEnded = "rota.credential.replay-ended.v1",
+        /// A grace period was prolonged, since the old secret was used still. Serves invariant 4.
+        GraceHeld = "rota.credential.grace-held.v1",
     }
 }
 
@@ -194,6 +196,24 @@ pub enum ExpiryCause {
     RotatedAgain,
     /// A further rotation was prepared.
     Prepared,
+    /// Nobody had used it for as long as the policy asks.
+    Quiet,
+}
+
+/// A grace period was prolonged.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GraceHeld {
+    /// The retiring version.
+    pub version: u32,
+    /// When its grace period was to end.
+    pub held_from: Timestamp,
+    /// When it ends now, exclusive.
+    pub expires_at: Timestamp,
+    /// The use that led to it.
+    pub last_used_at: Timestamp,
+    /// When it was decided.
+    pub at: Timestamp,
 }
 
 /// A grace period ended.
@@ -283,7 +303,10 @@ impl CredentialEvent {
             Self::SecretRevoked(e) => &e.shredded,
             Self::CredentialRevoked(e) => &e.shredded,
             Self::ReplayEnded(e) => &e.shredded,
-            Self::CredentialIssued(_) | Self::RotationPrepared(_) | Self::CredentialDescribed(_) => &[],
+            Self::CredentialIssued(_)
+            | Self::RotationPrepared(_)
+            | Self::CredentialDescribed(_)
+            | Self::GraceHeld(_) => &[],
         }
     }
 

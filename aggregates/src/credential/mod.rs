@@ -20,12 +20,13 @@ use serde::{Deserialize, Serialize};
 
 pub use self::commands::CancelRotation;
 pub use self::commands::{
-    CommitRotation, CredentialCommand, DescribeCredential, EndCause, EndReplay, ExpireOldSecret,
-    IssueCredential, PrepareRotation, RevokeCredential, RevokeSecret, RotateSecret, SealedParts,
+    CommitRotation, CredentialCommand, DescribeCredential, EndCause, EndQuietGrace, EndReplay,
+    ExpireOldSecret, HoldGrace, IssueCredential, PrepareRotation, RevokeCredential, RevokeSecret,
+    RotateSecret, SealedParts,
 };
 pub use self::events::{
     CancelCause, CommitCause, CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRevoked,
-    ExpiryCause, OldSecretExpired, PreparedSecretRotated, Replaced, ReplayEndCause, ReplayEnded,
+    ExpiryCause, GraceHeld, OldSecretExpired, PreparedSecretRotated, Replaced, ReplayEndCause, ReplayEnded,
     RotationCancelled, RotationPrepared, SecretRevoked, SecretRotated,
 };
 pub use self::refusal::CredentialRefusal;
@@ -239,6 +240,11 @@ impl Credential {
                 self.replay_only = None;
             }
             CredentialEvent::ReplayEnded(_) => self.replay_only = None,
+            CredentialEvent::GraceHeld(e) => {
+                if let Some(retiring) = self.retiring.as_mut().filter(|r| r.version == e.version) {
+                    retiring.expires_at = e.expires_at;
+                }
+            }
             CredentialEvent::CredentialDescribed(_) => {}
         }
     }

@@ -13,6 +13,9 @@ pub const MAX_GRACE_SECONDS_DEFAULT: u64 = 7 * 86_400;
 pub const MAX_GRACE_SECONDS_LIMIT: u64 = 366 * 86_400;
 /// No policy may name more days than this.
 pub const DAYS_LIMIT: u32 = 36_500;
+/// How long a secret must not have been used to count as quiet. Uses are recorded once a minute, and so less than that
+/// says nothing.
+pub const QUIET_SECONDS: std::ops::RangeInclusive<u64> = 60..=MAX_GRACE_SECONDS_LIMIT;
 /// Digests of ended versions are kept so long by default, for leak forensics.
 pub const DIGEST_RETENTION_DAYS_DEFAULT: u32 = 365;
 
@@ -33,6 +36,13 @@ pub struct Policy {
     pub rotate_requires_secret: bool,
     /// How long the digest of an ended secret is kept.
     pub digest_retention_days: u32,
+    /// After how many seconds without a use of the old secret its grace period ends early; `None` for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end_grace_when_quiet_seconds: Option<u64>,
+    /// While the old secret was used within so many seconds, its grace period is prolonged by as many, up to the longest
+    /// that there may be; `None` for never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hold_grace_while_used_seconds: Option<u64>,
 }
 
 impl Default for Policy {
@@ -44,6 +54,8 @@ impl Default for Policy {
             min_overlap_seconds: 0,
             rotate_requires_secret: false,
             digest_retention_days: DIGEST_RETENTION_DAYS_DEFAULT,
+            end_grace_when_quiet_seconds: None,
+            hold_grace_while_used_seconds: None,
         }
     }
 }
@@ -61,6 +73,10 @@ impl Policy {
             Some(("maxSecretAgeDays", "must be between 1 and 36500"))
         } else if self.digest_retention_days > DAYS_LIMIT {
             Some(("digestRetentionDays", "must be at most 36500"))
+        } else if self.end_grace_when_quiet_seconds.is_some_and(|s| !QUIET_SECONDS.contains(&s)) {
+            Some(("endGraceWhenQuietSeconds", "must be between 1 minute and 366 days"))
+        } else if self.hold_grace_while_used_seconds.is_some_and(|s| !QUIET_SECONDS.contains(&s)) {
+            Some(("holdGraceWhileUsedSeconds", "must be between 1 minute and 366 days"))
         } else {
             None
         }

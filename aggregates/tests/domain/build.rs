@@ -4,10 +4,10 @@ use cqrs_es::test::{AggregateTestExecutor, TestFramework};
 use rota_aggregates::authority::{Proof, ProofKind, Roles};
 use rota_aggregates::credential::{
     CancelCause, CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand, CredentialEvent,
-    CredentialIssued, CredentialRefusal, DescribeCredential, EndCause, EndReplay, ExpireOldSecret,
-    ExpiryCause, IssueCredential, Kind, OldSecretExpired, PrepareRotation, PreparedSecretRotated, Replaced,
-    RevokeCredential, RevokeSecret, RotateSecret, RotationCancelled, RotationPrepared, SealedParts,
-    SecretRef, SecretRevoked, SecretRotated,
+    CredentialIssued, CredentialRefusal, DescribeCredential, EndCause, EndQuietGrace, EndReplay,
+    ExpireOldSecret, ExpiryCause, HoldGrace, IssueCredential, Kind, OldSecretExpired, PrepareRotation,
+    PreparedSecretRotated, Replaced, RevokeCredential, RevokeSecret, RotateSecret, RotationCancelled,
+    RotationPrepared, SealedParts, SecretRef, SecretRevoked, SecretRotated,
 };
 use rota_aggregates::ids::{CredentialId, Hash, Position, WebhookId, WorkspaceId};
 use rota_aggregates::observation::{PartRef, SealedPart};
@@ -278,6 +278,8 @@ ask!(
     Revoke(RevokeCredential),
     Describe(DescribeCredential),
     EndReplay(EndReplay),
+    EndQuietGrace(EndQuietGrace),
+    HoldGrace(HoldGrace),
 );
 
 pub fn given(events: Vec<CredentialEvent>) -> Given {

@@ -4,14 +4,14 @@ use rota_aggregates::Event;
 use rota_aggregates::authority::{Actor, ActorKind, Dialect, Proof, ProofKind, Role, SignedRequest};
 use rota_aggregates::credential::{
     CancelCause, CommitCause, CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRevoked,
-    ExpiryCause, Kind, Replaced, ReplayEndCause, ReplayEnded, SecretRef, SecretRotated,
+    ExpiryCause, GraceHeld, Kind, Replaced, ReplayEndCause, ReplayEnded, SecretRef, SecretRotated,
 };
 use rota_aggregates::ids::{
     EnvironmentId, EventId, FolderId, Position, PublicKey, RequestId, Sequence, StreamId, WorkspaceId,
 };
 use rota_aggregates::observation::{
-    ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded, SessionEnded,
-    old_secret_used_id, session_ended_id,
+    LeakReported, ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded,
+    SessionEnded, leak_reported_id, old_secret_used_id, session_ended_id,
 };
 use rota_aggregates::places::{
     EnvironmentAdded, EnvironmentChanged, EnvironmentRemoved, FolderAdded, FolderChanged, FolderRemoved,
@@ -114,6 +114,7 @@ fn records() -> Vec<Record> {
         of_token_keys(),
         of_places(),
         of_ended_sessions(),
+        of_quiet_secrets(),
     ]
     .concat()
 }
@@ -126,6 +127,7 @@ fn of_the_workspace() -> Vec<Record> {
         min_overlap_seconds: 60,
         rotate_requires_secret: true,
         digest_retention_days: 730,
+        ..Policy::default()
     };
     let key = Proof::of(ProofKind::WorkspaceKey, OTHER, 3, false);
     vec![
@@ -382,6 +384,29 @@ fn of_ended_sessions() -> Vec<Record> {
     let record =
         Record { id: session_ended_id(session), ..observation(StreamId::sessions(CREDENTIAL), ended) };
     vec![by(record, ActorKind::Credential, Dialect::Infisical, own)]
+}
+
+fn of_quiet_secrets() -> Vec<Record> {
+    let policy = Policy {
+        end_grace_when_quiet_seconds: Some(3_600),
+        hold_grace_while_used_seconds: Some(600),
+        ..Policy::default()
+    };
+    let held =
+        GraceHeld { version: 1, held_from: at(60), expires_at: at(660), last_used_at: at(5), at: at(50) };
+    let scheduled = |record| by(record, ActorKind::Scheduler, Dialect::Internal, Proof::SCHEDULE);
+    vec![
+        workspace(3, PolicySet { at: at(3), policy }),
+        scheduled(credential(11, held)),
+        scheduled(credential(12, expired(1, ExpiryCause::Quiet, at(660)))),
+        Record {
+            id: leak_reported_id(CREDENTIAL, 2, at(8)),
+            ..observation(
+                StreamId::secret_use(CREDENTIAL),
+                LeakReported { credential: CREDENTIAL, version: 2, live: true, at: at(8) },
+            )
+        },
+    ]
 }
 
 #[test]

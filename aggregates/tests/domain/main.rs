@@ -10,6 +10,7 @@ mod observation;
 mod places;
 mod proof;
 mod properties;
+mod quiet;
 mod record;
 mod replay;
 mod revocation;

@@ -1,4 +1,4 @@
-use rota_aggregates::observation::{old_secret_used_id, refusal_id};
+use rota_aggregates::observation::{leak_reported_id, old_secret_used_id, refusal_id};
 
 use crate::build::{CREDENTIAL, OTHER, WORKSPACE, at, just_before};
 
@@ -21,6 +21,16 @@ fn a_refusal_is_recorded_once_a_minute_per_actor_credential_and_reason() {
     assert_ne!(id, refusal_id(actor, CREDENTIAL, "version-conflict", at(60)));
     assert_ne!(id, refusal_id(actor, OTHER, "retiring-secret", at(60)));
     assert_ne!(id, refusal_id(somebody, CREDENTIAL, "retiring-secret", at(60)));
+}
+
+#[test]
+fn a_leak_is_recorded_once_a_minute_for_each_version() {
+    let id = leak_reported_id(CREDENTIAL, 1, at(60));
+    assert_eq!(id, leak_reported_id(CREDENTIAL, 1, just_before(at(120))));
+    assert_ne!(id, leak_reported_id(CREDENTIAL, 1, at(120)));
+    assert_ne!(id, leak_reported_id(CREDENTIAL, 2, at(60)));
+    assert_ne!(id, leak_reported_id(OTHER, 1, at(60)));
+    assert_ne!(id, old_secret_used_id(CREDENTIAL, 1, at(60)));
 }
 
 #[test]

@@ -75,6 +75,8 @@ const OVERLAP: Policy = Policy {
     min_overlap_seconds: 30,
     rotate_requires_secret: false,
     digest_retention_days: 365,
+    end_grace_when_quiet_seconds: None,
+    hold_grace_while_used_seconds: None,
 };
 
 #[test]

@@ -59,6 +59,10 @@ impl Live {
                 out.extend_from_slice(&seconds.to_le_bytes());
             }
             out.push(u8::from(policy.rotate_requires_secret));
+            // None is 0, which is too short to be asked for.
+            for seconds in [policy.end_grace_when_quiet_seconds, policy.hold_grace_while_used_seconds] {
+                out.extend_from_slice(&seconds.unwrap_or(0).to_le_bytes());
+            }
         }
         number(self.epochs.len(), out);
         for (index, epoch) in &self.epochs {
@@ -156,15 +160,7 @@ impl Live {
             let id = WorkspaceId(Uuid::from_bytes(input.array()?));
             let sequence = Sequence(input.u32()?);
             let opened_at = Some(Timestamp::from_micros(input.i64()?));
-            let age = input.u32()?;
-            let policy = Policy {
-                max_secret_age_days: (age != 0).then_some(age),
-                digest_retention_days: input.u32()?,
-                default_grace_seconds: input.u64()?,
-                max_grace_seconds: input.u64()?,
-                min_overlap_seconds: input.u64()?,
-                rotate_requires_secret: input.u8()? == 1,
-            };
+            let policy = policy(input)?;
             live.workspaces.push((id, Workspace { opened_at, policy }, sequence));
             live.workspace_index.insert(id, index as u32);
         }
@@ -216,4 +212,19 @@ impl Live {
         let fits = live.slab.iter().all(|slot| (slot.workspace as usize) < live.workspaces.len());
         fits.then_some(live)
     }
+}
+
+/// Reads a policy.
+fn policy(input: &mut Reader<'_>) -> Option<Policy> {
+    let age = input.u32()?;
+    Some(Policy {
+        max_secret_age_days: (age != 0).then_some(age),
+        digest_retention_days: input.u32()?,
+        default_grace_seconds: input.u64()?,
+        max_grace_seconds: input.u64()?,
+        min_overlap_seconds: input.u64()?,
+        rotate_requires_secret: input.u8()? == 1,
+        end_grace_when_quiet_seconds: Some(input.u64()?).filter(|seconds| *seconds != 0),
+        hold_grace_while_used_seconds: Some(input.u64()?).filter(|seconds| *seconds != 0),
+    })
 }

@@ -9,13 +9,14 @@ use actix_web::{HttpResponse, web};
 use futures_util::stream;
 use rota_aggregates::authority::{Actor, ActorKind};
 use rota_aggregates::credential::Kind;
-use rota_aggregates::{CredentialId, Position, RequestId, Timestamp, WorkspaceId};
+use rota_aggregates::{CredentialId, Position, RequestId, WorkspaceId};
 use serde::Deserialize;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::super::body;
 use super::super::request::Request;
+use super::query::time;
 use super::{builder, cursor, limit, ok, wire, with};
 use crate::app::read::{EventQuery, Paging};
 use crate::app::{App, Caller, Failure};
@@ -45,10 +46,6 @@ struct EventsQuery {
 
 impl EventsQuery {
     fn question(&self, app: &App) -> Result<EventQuery, Failure> {
-        let time = |field: &str, text: Option<&str>| -> Result<Option<Timestamp>, Failure> {
-            let parsed = text.map(|t| t.replace(' ', "+").parse()).transpose();
-            parsed.map_err(|_| Failure::invalid(field, "must be a time such as 2026-11-21T03:31:18Z"))
-        };
         let credential = self.subject.as_deref().map(subject).transpose()?;
         Ok(EventQuery {
             workspace: self.workspace_id,
@@ -69,7 +66,7 @@ fn subject(text: &str) -> Result<CredentialId, Failure> {
 }
 
 /// `operator`, `scheduler`, or the id of a workspace key or credential.
-fn actor(app: &App, text: &str) -> Result<Actor, Failure> {
+pub(super) fn actor(app: &App, text: &str) -> Result<Actor, Failure> {
     match text {
         "operator" => return Ok(Actor::OPERATOR),
         "scheduler" => return Ok(Actor::SCHEDULER),

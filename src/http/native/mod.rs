@@ -4,8 +4,11 @@ mod admin;
 mod credentials;
 mod erase;
 mod events;
+mod forensics;
 mod introspect;
 mod query;
+mod reports;
+mod rotation_status;
 mod rotations;
 mod verify;
 mod webhooks;
@@ -43,6 +46,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/credentials", web::get().to(credentials::list))
         .route("/v1/credentials/{id}", web::get().to(credentials::get))
         .route("/v1/credentials/{id}/history", web::get().to(credentials::history))
+        .route("/v1/credentials/{id}/rotation-status", web::get().to(rotation_status::get))
         .route("/v1/credentials/{id}/rotations", web::post().to(rotations::prepare))
         .route("/v1/credentials/{id}/rotations/commit", web::post().to(rotations::commit))
         .route("/v1/credentials/{id}/rotations/cancel", web::post().to(rotations::cancel))
@@ -63,6 +67,9 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/events", web::get().to(events::list))
         .route("/v1/events/leaves", web::get().to(events::leaves))
         .route("/v1/events/stream", web::get().to(events::stream))
+        .route("/v1/reports", web::get().to(reports::list))
+        .route("/v1/reports/{name}", web::get().to(reports::get))
+        .route("/v1/forensics/leaked", web::post().to(forensics::leaked))
         .route("/v1/admin/backup", web::post().to(admin::backup))
         .route("/v1/admin/rebuild", web::post().to(admin::rebuild))
         .route("/v1/admin/rewrap", web::post().to(admin::rewrap))

@@ -1,6 +1,6 @@
 //! Query parameters that several routes share.
 
-use rota_aggregates::Position;
+use rota_aggregates::{Position, Timestamp};
 use serde::Deserialize;
 
 use super::cursor;
@@ -19,6 +19,13 @@ impl Page {
     pub(super) fn after(&self) -> Result<Option<Position>, Failure> {
         cursor(self.after.as_deref())
     }
+}
+
+/// An instant in RFC 3339.
+pub(super) fn time(field: &str, text: Option<&str>) -> Result<Option<Timestamp>, Failure> {
+    // A plus sign that was not escaped arrives as a space.
+    let parsed = text.map(|text| text.replace(' ', "+").parse()).transpose();
+    parsed.map_err(|_| Failure::invalid(field, "must be a time such as 2026-11-21T03:31:18Z"))
 }
 
 /// A point in history: a position, or an instant in RFC 3339.

@@ -85,7 +85,8 @@ impl<'a> MadeAnswer<'a> {
     }
 }
 
-fn version(view: &VersionView, at: Timestamp) -> Value {
+/// A version as it is at an instant.
+pub(super) fn version(view: &VersionView, at: Timestamp) -> Value {
     json!({
         "version": view.version,
         "hint": view.hint,
@@ -137,6 +138,8 @@ pub fn policy(policy: &Policy) -> Value {
         "minOverlapSeconds": policy.min_overlap_seconds,
         "rotateRequiresSecret": policy.rotate_requires_secret,
         "digestRetentionDays": policy.digest_retention_days,
+        "endGraceWhenQuietSeconds": policy.end_grace_when_quiet_seconds,
+        "holdGraceWhileUsedSeconds": policy.hold_grace_while_used_seconds,
     })
 }
 

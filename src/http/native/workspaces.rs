@@ -124,6 +124,10 @@ struct PolicyBody {
     min_overlap_seconds: Option<u64>,
     rotate_requires_secret: Option<bool>,
     digest_retention_days: Option<u32>,
+    #[serde(default)]
+    end_grace_when_quiet_seconds: Given<u64>,
+    #[serde(default)]
+    hold_grace_while_used_seconds: Given<u64>,
 }
 
 /// `PUT /v1/workspaces/{id}/policy`: what is left out stays as it is.
@@ -142,6 +146,10 @@ pub(super) async fn set_policy(request: Request, payload: web::Payload) -> HttpR
                     body.rotate_requires_secret.unwrap_or(policy.rotate_requires_secret);
                 policy.digest_retention_days =
                     body.digest_retention_days.unwrap_or(policy.digest_retention_days);
+                policy.end_grace_when_quiet_seconds =
+                    body.end_grace_when_quiet_seconds.over(policy.end_grace_when_quiet_seconds);
+                policy.hold_grace_while_used_seconds =
+                    body.hold_grace_while_used_seconds.over(policy.hold_grace_while_used_seconds);
                 policy
             })
             .await?;

@@ -7,14 +7,14 @@ use proptest::sample::select;
 use rota_aggregates::authority::{Actor, ActorKind, Dialect, Proof, ProofKind, Roles};
 use rota_aggregates::credential::{
     CancelCause, CommitCause, CredentialDescribed, CredentialEvent, CredentialIssued, CredentialRevoked,
-    ExpiryCause, Kind, OldSecretExpired, PreparedSecretRotated, Replaced, RotationCancelled,
+    ExpiryCause, GraceHeld, Kind, OldSecretExpired, PreparedSecretRotated, Replaced, RotationCancelled,
     RotationPrepared, SecretRef, SecretRevoked, SecretRotated,
 };
 use rota_aggregates::ids::{
     CredentialId, EventId, Hash, Position, PublicKey, RequestId, Sequence, StreamId, TokenKeyId, WorkspaceId,
 };
 use rota_aggregates::observation::{
-    ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded,
+    LeakReported, ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded,
 };
 use rota_aggregates::record::{Claim, Context, Record, SealedHashes};
 use rota_aggregates::secret::Mode;
@@ -84,9 +84,18 @@ fn some_replaced() -> impl Strategy<Value = Option<Replaced>> {
 }
 
 fn policy() -> BoxedStrategy<Policy> {
-    (option::of(any::<u32>()), exact(), exact(), exact(), any::<bool>(), any::<u32>())
+    let watched = (option::of(exact()), option::of(exact()));
+    (option::of(any::<u32>()), exact(), exact(), exact(), any::<bool>(), any::<u32>(), watched)
         .prop_map(
-            |(max_secret_age_days, default_grace, max_grace, min_overlap, rotate_requires_secret, kept)| {
+            |(
+                max_secret_age_days,
+                default_grace,
+                max_grace,
+                min_overlap,
+                rotate_requires_secret,
+                kept,
+                watched,
+            )| {
                 Policy {
                     max_secret_age_days,
                     default_grace_seconds: default_grace,
@@ -94,6 +103,8 @@ fn policy() -> BoxedStrategy<Policy> {
                     min_overlap_seconds: min_overlap,
                     rotate_requires_secret,
                     digest_retention_days: kept,
+                    end_grace_when_quiet_seconds: watched.0,
+                    hold_grace_while_used_seconds: watched.1,
                 }
             },
         )
@@ -127,6 +138,7 @@ fn ending_event() -> BoxedStrategy<CredentialEvent> {
         ExpiryCause::EarlyEnd,
         ExpiryCause::RotatedAgain,
         ExpiryCause::Prepared,
+        ExpiryCause::Quiet,
     ]);
     prop_oneof![
         (any::<u32>(), time(), cancel_cause, some_parts()).prop_map(
@@ -172,6 +184,11 @@ fn credential_event() -> BoxedStrategy<Event> {
         ending_event(),
         (vec(any::<String>(), 0..4), time())
             .prop_map(|(changed, at)| CredentialDescribed { changed, at }.into()),
+        (any::<u32>(), time(), time(), time(), time()).prop_map(
+            |(version, held_from, expires_at, last_used_at, at)| {
+                GraceHeld { version, held_from, expires_at, last_used_at, at }.into()
+            }
+        ),
     ]
     .prop_map(Event::from)
     .boxed()
@@ -188,6 +205,9 @@ fn observation_event() -> BoxedStrategy<Event> {
             }
         ),
         (some_parts(), time()).prop_map(|(parts, at)| SealedPartsShredded { parts, at }.into()),
+        (credential_id(), any::<u32>(), any::<bool>(), time()).prop_map(|(credential, version, live, at)| {
+            LeakReported { credential, version, live, at }.into()
+        }),
     ]
     .prop_map(Event::from)
     .boxed()

@@ -22,15 +22,17 @@ use crate::fixtures::{encode, plain};
 /// Whether the same command, put again, has to be refused: it aims at what it has just changed.
 fn is_spent_once_done(command: &CredentialCommand) -> bool {
     match command {
-        CredentialCommand::Revoke(_) | CredentialCommand::Describe(_) | CredentialCommand::EndReplay(_) => {
-            false
-        }
+        CredentialCommand::Revoke(_)
+        | CredentialCommand::Describe(_)
+        | CredentialCommand::EndReplay(_)
+        | CredentialCommand::HoldGrace(_) => false,
         CredentialCommand::Issue(_)
         | CredentialCommand::Rotate(_)
         | CredentialCommand::Prepare(_)
         | CredentialCommand::Commit(_)
         | CredentialCommand::Cancel(_)
         | CredentialCommand::ExpireOld(_)
+        | CredentialCommand::EndQuietGrace(_)
         | CredentialCommand::RevokeSecret(_) => true,
     }
 }
@@ -46,7 +48,9 @@ fn proof_of(command: &CredentialCommand) -> Proof {
         CredentialCommand::RevokeSecret(c) => c.proof,
         CredentialCommand::Revoke(c) => c.proof,
         CredentialCommand::Describe(c) => c.proof,
-        CredentialCommand::EndReplay(_) => Proof::SCHEDULE,
+        CredentialCommand::EndReplay(_)
+        | CredentialCommand::EndQuietGrace(_)
+        | CredentialCommand::HoldGrace(_) => Proof::SCHEDULE,
     }
 }
 

@@ -13,8 +13,9 @@ use rota_aggregates::Timestamp;
 use rota_aggregates::authority::{Proof, ProofKind};
 use rota_aggregates::credential::{
     CancelRotation, CommitCause, CommitRotation, Credential, CredentialCommand, CredentialEvent,
-    CredentialRefusal, EndCause, EndReplay, ExpireOldSecret, IssueCredential, Kind, PREPARED_SECONDS_MAX,
-    PrepareRotation, ReplayEndCause, RevokeCredential, RevokeSecret, RotateSecret, SecretRef,
+    CredentialRefusal, EndCause, EndQuietGrace, EndReplay, ExpireOldSecret, HoldGrace, IssueCredential, Kind,
+    PREPARED_SECONDS_MAX, PrepareRotation, ReplayEndCause, RevokeCredential, RevokeSecret, RotateSecret,
+    SecretRef,
 };
 use rota_aggregates::workspace::{MAX_GRACE_SECONDS_DEFAULT, Policy};
 
@@ -62,6 +63,8 @@ enum What {
     Revoke,
     Describe,
     EndReplay(ReplayEndCause),
+    EndQuietGrace(Aim),
+    HoldGrace(Aim),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +144,25 @@ impl Step {
             What::RevokeSecret(version) => RevokeSecret { proof, ..revoke_secret(version, now) }.ask(),
             What::Revoke => RevokeCredential { proof, ..revoke(now) }.ask(),
             What::Describe => describe(&["name"], now).ask(),
+            What::EndQuietGrace(aim) => {
+                let version = aim.at(state.retiring.map(|r| r.version)).unwrap_or(0);
+                let policy = Policy { end_grace_when_quiet_seconds: Some(60), ..policy };
+                let since = now.minus_seconds(60);
+                EndQuietGrace {
+                    version,
+                    replaced_at: since,
+                    quiet_since: since,
+                    policy,
+                    sealed: parts(),
+                    now,
+                }
+                .ask()
+            }
+            What::HoldGrace(aim) => {
+                let version = aim.at(state.retiring.map(|r| r.version)).unwrap_or(0);
+                let policy = Policy { hold_grace_while_used_seconds: Some(60), ..policy };
+                HoldGrace { version, replaced_at: now, used_at: now, policy, now }.ask()
+            }
             What::EndReplay(cause) => EndReplay { cause, sealed: parts(), now }.ask(),
         }
     }
@@ -182,6 +204,8 @@ fn what() -> impl Strategy<Value = What> {
         2 => (aim(), end_cause()).prop_map(|(means, cause)| What::Cancel { means, cause }),
         3 => (aim(), end_cause()).prop_map(|(means, cause)| What::ExpireOld { means, cause }),
         2 => (0..8_u32).prop_map(What::RevokeSecret),
+        2 => aim().prop_map(What::EndQuietGrace),
+        3 => aim().prop_map(What::HoldGrace),
         1 => prop::bool::weighted(0.3).prop_map(|end| if end { What::Revoke } else { What::Describe }),
     ]
 }

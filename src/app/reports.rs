@@ -1,0 +1,181 @@
+//! The auditors' questions: which events a report is folded from, up to which position, for whom.
+//!
+//! A report is folded from the ledger each time it is asked for, page by page: the events of a workspace or a
+//! credential by the audit index, else all of them, decoding only those of the types that it folds. What is kept in
+//! memory is the fold and one page of rows.
+
+use rota_aggregates::record::Record;
+use rota_aggregates::{CredentialId, Position, Timestamp, WorkspaceId};
+use rota_projections::Recorded;
+use rota_projections::audit::Facet;
+use rota_projections::reports::{Definition, Question, Row, Rows, Run, find};
+
+use super::read::AsOf;
+use super::sweep::Sweeper;
+use super::{App, Caller, Failure};
+use crate::log::LogError;
+use crate::views::AuditQuery;
+
+/// Events read at once.
+const PAGE: usize = 1_000;
+
+/// A report that is asked for.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// Its name.
+    pub name: String,
+    /// What is asked. The instant is filled in from `at` and `as_of`.
+    pub question: Question,
+    /// What the ledger knew.
+    pub as_of: Option<AsOf>,
+    /// The instant that is asked about, if it is another.
+    pub at: Option<Timestamp>,
+    /// Where a page before ended.
+    pub after: Option<Cursor>,
+    /// At most so many rows.
+    pub limit: usize,
+}
+
+/// Where the next page of an answer begins: it is of the same point in history, whatever was recorded since.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cursor {
+    /// The first position that the answer knows nothing of.
+    pub end: Position,
+    /// The instant that was asked about.
+    pub at: Timestamp,
+    /// Rows before it.
+    pub rows: u64,
+}
+
+impl std::fmt::Display for Cursor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.end, self.at.micros(), self.rows)
+    }
+}
+
+impl std::str::FromStr for Cursor {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut parts = text.split('.');
+        let mut part = || parts.next().ok_or(());
+        let end: u64 = part()?.parse().map_err(drop)?;
+        let at = part()?.parse().map_err(drop)?;
+        let rows: u64 = part()?.parse().map_err(drop)?;
+        if parts.next().is_some() || end >= 1 << 62 {
+            return Err(());
+        }
+        Ok(Self { end: Position(end), at: Timestamp::from_micros(at), rows })
+    }
+}
+
+/// A page of a report.
+#[derive(Debug)]
+pub struct Reported {
+    /// Which report.
+    pub definition: &'static Definition,
+    /// What was asked, filled in.
+    pub question: Question,
+    /// How many events the ledger had: the answer rests on all before this position and on none after.
+    pub end: Position,
+    /// The page.
+    pub rows: Vec<Row>,
+    /// How many rows the whole answer has.
+    pub count: u64,
+    /// Where the next page begins; `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+impl App {
+    /// Answers one of the auditors' questions.
+    pub async fn report(&self, caller: &Caller, ask: Ask) -> Result<Reported, Failure> {
+        let definition = find(&ask.name).ok_or(Failure::NotFound("report"))?;
+        let mut question = ask.question;
+        question.workspace = self.may_read_events(caller, question.workspace)?;
+        if let Some(id) = question.credential {
+            let workspace = self.workspace_of(id)?;
+            if question.workspace.is_some_and(|own| own != workspace) {
+                return Err(Failure::NotFound("credential"));
+            }
+            question.workspace = Some(workspace);
+        }
+        self.settled().await?;
+        let (end, at) = self.point(caller, ask.as_of, ask.after).await?;
+        question.at = ask.at.or(ask.after.map(|cursor| cursor.at)).unwrap_or(at);
+        if ask.after.is_some_and(|cursor| cursor.at != question.at) {
+            return Err(Failure::invalid("at", "is not that of the answer that `after` goes on with"));
+        }
+        let skip = ask.after.map_or(0, |cursor| cursor.rows);
+        let run = Run::new(definition, question.clone(), Rows::page(skip, ask.limit));
+        let facets = facets(definition, &question);
+        let run = if facets.is_empty() {
+            self.sweep(run, definition.types, end).await?
+        } else {
+            self.look_up(facets, run, end).await?
+        };
+        let rows = run.finish();
+        let count = rows.count();
+        let rows = rows.into_kept();
+        let reached = skip + rows.len() as u64;
+        let next = (reached < count).then_some(Cursor { end, at: question.at, rows: reached });
+        Ok(Reported { definition, question, end, rows, count, next })
+    }
+
+    /// The first position that is not known, and the instant that belongs to it.
+    async fn point(
+        &self,
+        caller: &Caller,
+        as_of: Option<AsOf>,
+        after: Option<Cursor>,
+    ) -> Result<(Position, Timestamp), Failure> {
+        let head = self.tip.tip.read().live.next_position();
+        let (before, at) = match (as_of, after) {
+            (None, Some(cursor)) => (Some(cursor.end), cursor.at),
+            (as_of, _) => self.cut(caller, as_of).await?,
+        };
+        let end = before.unwrap_or(head);
+        if end > head || after.is_some_and(|cursor| cursor.end != end) {
+            return Err(Failure::invalid("after", "is not of this answer: take `next` of its page before"));
+        }
+        Ok((end, at))
+    }
+
+    /// Feeds to a report the events that the audit index names.
+    async fn look_up(&self, facets: Vec<Facet>, mut run: Run, end: Position) -> Result<Run, Failure> {
+        let mut query = AuditQuery { facets, before: Some(end), limit: PAGE, ..AuditQuery::default() };
+        loop {
+            let page = self.views.audit(&query).await?;
+            let short = page.len() < PAGE;
+            query.after = page.last().map(|(_, stored)| stored.position);
+            let fold = tokio::task::spawn_blocking(move || {
+                for (record, stored) in page {
+                    let recorded =
+                        Recorded { position: stored.position, record, digest: None, details: None };
+                    run.take(&recorded.fact());
+                }
+                run
+            });
+            run = fold.await.map_err(|error| LogError::unavailable(error.to_string()))?;
+            if short {
+                return Ok(run);
+            }
+        }
+    }
+}
+
+impl Sweeper for Run {
+    fn take(&mut self, position: Position, record: Record, _: Option<[u8; 32]>) {
+        Self::take(self, &Recorded { position, record, digest: None, details: None }.fact());
+    }
+}
+
+/// The facets by which the events of a question can be looked up; none if all are to be read.
+fn facets(definition: &Definition, question: &Question) -> Vec<Facet> {
+    let credential: Option<CredentialId> = question.credential.filter(|_| definition.by_credential);
+    let workspace: Option<WorkspaceId> = question.workspace;
+    match (credential, workspace) {
+        (Some(id), _) => vec![Facet::Credential(id)],
+        (None, Some(id)) => vec![Facet::Workspace(id)],
+        (None, None) => Vec::new(),
+    }
+}

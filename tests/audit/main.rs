@@ -1,0 +1,9 @@
+//! What auditors ask: reports, each against an expectation that was worked out by hand.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod forensics;
+mod history;
+mod quiet;
+mod reports;
