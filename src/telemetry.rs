@@ -40,6 +40,11 @@ pub fn overtaken() {
     handles().overtaken.increment(1);
 }
 
+/// Says how many managed rotations are overdue.
+pub fn overdue_rotations(count: u64) {
+    metrics::gauge!("rota_managed_rotations_overdue").set(count as f64);
+}
+
 /// Installs the recorder, once a process. What it gives renders the metrics.
 pub fn metrics() -> PrometheusHandle {
     static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
@@ -76,6 +81,10 @@ fn describe() {
     metrics::describe_counter!("rota_commands_recorded_total", "Commands that were recorded");
     metrics::describe_counter!("rota_events_recorded_total", "Events that were recorded");
     metrics::describe_histogram!("rota_commit_events", "Events in one commit");
+    metrics::describe_gauge!(
+        "rota_managed_rotations_overdue",
+        "Managed rotations that were due more than an hour ago"
+    );
     metrics::describe_counter!("rota_refusals_total", "Requests refused, by code");
 }
 

@@ -10,7 +10,11 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use serde_json::value::RawValue;
 
+use crate::connection::ConnectionEvent;
 use crate::credential::CredentialEvent;
+use crate::ids::Hash;
+use crate::managed_rotation::ManagedRotationEvent;
+use crate::name_space::NameSpaceEvent;
 use crate::observation::{ObservationEvent, PartRef};
 use crate::places::PlacesEvent;
 use crate::token_keys::TokenKeysEvent;
@@ -143,6 +147,21 @@ pub enum Event {
     TokenKeys(TokenKeysEvent),
     /// Of the environments and folders of a workspace.
     Places(PlacesEvent),
+    /// Of a connection.
+    Connection(ConnectionEvent),
+    /// Of a managed rotation.
+    ManagedRotation(ManagedRotationEvent),
+    /// Of the names in a space.
+    NameSpace(NameSpaceEvent),
+}
+
+/// The hashes that an event has of what is kept beside it to verify or recover something.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Kept {
+    /// Of the keyed digest.
+    pub digest: Option<Hash>,
+    /// Of the sealed secret.
+    pub secret: Option<Hash>,
 }
 
 impl From<WorkspaceEvent> for Event {
@@ -181,6 +200,24 @@ impl From<PlacesEvent> for Event {
     }
 }
 
+impl From<ConnectionEvent> for Event {
+    fn from(event: ConnectionEvent) -> Self {
+        Self::Connection(event)
+    }
+}
+
+impl From<ManagedRotationEvent> for Event {
+    fn from(event: ManagedRotationEvent) -> Self {
+        Self::ManagedRotation(event)
+    }
+}
+
+impl From<NameSpaceEvent> for Event {
+    fn from(event: NameSpaceEvent) -> Self {
+        Self::NameSpace(event)
+    }
+}
+
 /// Bytes that are no event of any known type.
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
@@ -208,6 +245,9 @@ impl Event {
             ObservationEvent::TYPES,
             TokenKeysEvent::TYPES,
             PlacesEvent::TYPES,
+            ConnectionEvent::TYPES,
+            ManagedRotationEvent::TYPES,
+            NameSpaceEvent::TYPES,
         ]
         .into_iter()
         .flatten()
@@ -222,6 +262,9 @@ impl Event {
         all.extend(ObservationEvent::schemas());
         all.extend(TokenKeysEvent::schemas());
         all.extend(PlacesEvent::schemas());
+        all.extend(ConnectionEvent::schemas());
+        all.extend(ManagedRotationEvent::schemas());
+        all.extend(NameSpaceEvent::schemas());
         all
     }
 
@@ -234,6 +277,9 @@ impl Event {
             Self::Observation(e) => e.type_name(),
             Self::TokenKeys(e) => e.type_name(),
             Self::Places(e) => e.type_name(),
+            Self::Connection(e) => e.type_name(),
+            Self::ManagedRotation(e) => e.type_name(),
+            Self::NameSpace(e) => e.type_name(),
         }
     }
 
@@ -243,7 +289,31 @@ impl Event {
             Self::Credential(e) => e.shredded(),
             Self::Observation(ObservationEvent::SealedPartsShredded(e)) => &e.parts,
             Self::TokenKeys(e) => e.shredded(),
-            Self::Workspace(_) | Self::Webhook(_) | Self::Observation(_) | Self::Places(_) => &[],
+            Self::Connection(e) => e.shredded(),
+            Self::ManagedRotation(e) => e.shredded(),
+            Self::Workspace(_)
+            | Self::Webhook(_)
+            | Self::Observation(_)
+            | Self::Places(_)
+            | Self::NameSpace(_) => &[],
+        }
+    }
+
+    /// The hashes of what was put beside this event to verify or recover something.
+    pub fn kept(&self) -> Kept {
+        match self {
+            Self::Credential(e) => e.secret().map_or_else(Kept::default, |secret| Kept {
+                digest: Some(secret.digest),
+                secret: secret.sealed,
+            }),
+            Self::TokenKeys(e) => Kept { digest: None, secret: e.sealed() },
+            Self::Connection(e) => e.kept(),
+            Self::ManagedRotation(e) => Kept { digest: None, secret: e.sealed() },
+            Self::Workspace(_)
+            | Self::Webhook(_)
+            | Self::Observation(_)
+            | Self::Places(_)
+            | Self::NameSpace(_) => Kept::default(),
         }
     }
 
@@ -256,6 +326,9 @@ impl Event {
             Self::Observation(e) => e.write_data(out),
             Self::TokenKeys(e) => e.write_data(out),
             Self::Places(e) => e.write_data(out),
+            Self::Connection(e) => e.write_data(out),
+            Self::ManagedRotation(e) => e.write_data(out),
+            Self::NameSpace(e) => e.write_data(out),
         }
     }
 
@@ -268,7 +341,10 @@ impl Event {
             .or_else(|| WebhookEvent::read(name, data).map(|r| r.map(Self::Webhook)))
             .or_else(|| ObservationEvent::read(name, data).map(|r| r.map(Self::Observation)))
             .or_else(|| TokenKeysEvent::read(name, data).map(|r| r.map(Self::TokenKeys)))
-            .or_else(|| PlacesEvent::read(name, data).map(|r| r.map(Self::Places)));
+            .or_else(|| PlacesEvent::read(name, data).map(|r| r.map(Self::Places)))
+            .or_else(|| ManagedRotationEvent::read(name, data).map(|r| r.map(Self::ManagedRotation)))
+            .or_else(|| ConnectionEvent::read(name, data).map(|r| r.map(Self::Connection)))
+            .or_else(|| NameSpaceEvent::read(name, data).map(|r| r.map(Self::NameSpace)));
         match read {
             Some(Ok(event)) => Ok(event),
             Some(Err(source)) => Err(Unreadable::Misfit { name: name.to_owned(), source }),

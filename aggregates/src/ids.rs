@@ -97,8 +97,36 @@ id! {
     FolderId
 }
 id! {
+    /// How rota reaches another system.
+    ConnectionId
+}
+id! {
+    /// A credential that lives in another system and that rota rotates.
+    RotationId
+}
+id! {
+    /// One attempt to rotate a managed credential.
+    AttemptId
+}
+id! {
+    /// Where names are unique: a folder, or the connections of a workspace.
+    SpaceId
+}
+id! {
     /// One request or job run, as it appears in logs, answers and events.
     RequestId
+}
+
+impl SpaceId {
+    /// A folder, in which the names of rotations and of secrets are unique.
+    pub fn folder(folder: FolderId) -> Self {
+        Self(folder.0)
+    }
+
+    /// The connections of a workspace, whose names are unique.
+    pub fn connections(workspace: WorkspaceId) -> Self {
+        Self(Uuid::new_v5(&workspace.0, b"connections"))
+    }
 }
 
 /// An event's place in the one total order: from 0, without gaps. Also its leaf index in the log.
@@ -146,6 +174,12 @@ pub enum StreamKind {
     Webhook = 6,
     /// The keys that sign session tokens, of the whole deployment.
     TokenKeys = 7,
+    /// The changes of one connection.
+    Connection = 8,
+    /// The changes and attempts of one managed rotation.
+    ManagedRotation = 9,
+    /// Which names are held in one space.
+    NameSpace = 10,
     /// The environments and folders of one workspace.
     Places = 12,
     /// The ends of a credential's sessions.
@@ -153,7 +187,7 @@ pub enum StreamKind {
 }
 
 impl StreamKind {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 12] = [
         Self::Credential,
         Self::Workspace,
         Self::Use,
@@ -161,6 +195,9 @@ impl StreamKind {
         Self::Shredding,
         Self::Webhook,
         Self::TokenKeys,
+        Self::Connection,
+        Self::ManagedRotation,
+        Self::NameSpace,
         Self::Places,
         Self::Sessions,
     ];
@@ -176,6 +213,9 @@ impl StreamKind {
             Self::TokenKeys => "token-keys",
             Self::Places => "places",
             Self::Sessions => "sessions",
+            Self::Connection => "connection",
+            Self::ManagedRotation => "managed-rotation",
+            Self::NameSpace => "name-space",
         }
     }
 }
@@ -226,6 +266,21 @@ impl StreamId {
     /// The stream of the ends of a credential's sessions.
     pub fn sessions(id: CredentialId) -> Self {
         Self { kind: StreamKind::Sessions, id: id.0 }
+    }
+
+    /// The stream of a connection's changes.
+    pub fn connection(id: ConnectionId) -> Self {
+        Self { kind: StreamKind::Connection, id: id.0 }
+    }
+
+    /// The stream of a managed rotation.
+    pub fn managed_rotation(id: RotationId) -> Self {
+        Self { kind: StreamKind::ManagedRotation, id: id.0 }
+    }
+
+    /// The stream of the names in a space.
+    pub fn name_space(id: SpaceId) -> Self {
+        Self { kind: StreamKind::NameSpace, id: id.0 }
     }
 
     /// The stream of destroyed sealed parts of a workspace.

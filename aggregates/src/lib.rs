@@ -9,6 +9,8 @@
 //! - [`workspace`]: the tenant and its policy;
 //! - [`webhook`]: where somebody wants to be told what happens;
 //! - [`places`]: the environments and folders of a workspace;
+//! - [`managed_rotation`]: a credential of another system, which rota rotates; [`connection`]: how that is reached;
+//! - [`name_space`]: names that are held once, across what they name;
 //! - [`token_keys`]: the keys that sign session tokens;
 //! - [`observation`]: what is recorded about a credential without being a change of it;
 //! - [`record`]: the bytes of a recorded event, which are for ever;
@@ -16,9 +18,12 @@
 #![warn(missing_docs)]
 
 pub mod authority;
+pub mod connection;
 pub mod credential;
 pub mod event;
 pub mod ids;
+pub mod managed_rotation;
+pub mod name_space;
 pub mod observation;
 pub mod places;
 pub mod record;
@@ -31,7 +36,7 @@ pub mod workspace;
 
 pub use event::Event;
 pub use ids::{
-    CredentialId, EnvironmentId, EventId, FolderId, Position, RequestId, Sequence, StreamId, StreamKind,
-    TokenKeyId, WebhookId, WorkspaceId,
+    AttemptId, ConnectionId, CredentialId, EnvironmentId, EventId, FolderId, Position, RequestId, RotationId,
+    Sequence, SpaceId, StreamId, StreamKind, TokenKeyId, WebhookId, WorkspaceId,
 };
 pub use time::Timestamp;

@@ -6,6 +6,7 @@
 //! the stream's is passed over, which is what lets a snapshot be written while events come in.
 
 mod encode;
+mod managed;
 mod places;
 mod webhooks;
 
@@ -25,6 +26,8 @@ use rota_aggregates::{
     WorkspaceId,
 };
 
+use self::managed::Managed;
+pub use self::managed::{LiveConnection, LiveNames, LiveRotation};
 pub use self::places::LivePlaces;
 use self::places::{AllPlaces, EndedSessions};
 pub use self::webhooks::LiveWebhook;
@@ -158,6 +161,7 @@ pub struct Live {
     webhooks: Webhooks,
     places: AllPlaces,
     ended_sessions: EndedSessions,
+    managed: Managed,
     /// Live credentials by workspace and kind.
     counts: HashMap<(u32, Kind), u64>,
     /// The last sequence of the streams that change nothing.
@@ -199,6 +203,9 @@ impl Live {
                 self.workspace_index.get(&WorkspaceId(stream.id)).map(|i| self.workspaces[*i as usize].2)
             }
             StreamKind::Webhook => self.webhooks.sequence(stream),
+            StreamKind::Connection | StreamKind::ManagedRotation | StreamKind::NameSpace => {
+                self.managed.sequence(stream)
+            }
             StreamKind::TokenKeys => (self.token_sequence != 0).then_some(Sequence(self.token_sequence)),
             StreamKind::Places => self.places.sequence(stream),
             StreamKind::Use | StreamKind::Refusals | StreamKind::Shredding | StreamKind::Sessions => {
@@ -227,6 +234,9 @@ impl Live {
             }
             Event::TokenKeys(event) => self.apply_token_keys(fact, event),
             Event::Places(event) => self.places.apply(fact, event),
+            Event::Connection(event) => self.managed.apply_connection(fact, event),
+            Event::ManagedRotation(event) => self.managed.apply_rotation(fact, event),
+            Event::NameSpace(event) => self.managed.apply_names(fact, event),
         }
     }
 

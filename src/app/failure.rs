@@ -1,7 +1,10 @@
 //! What a use case answers when it does not do what was asked. Each way in maps these to its own errors.
 
 use rota_aggregates::authority::Role;
+use rota_aggregates::connection::ConnectionRefusal;
 use rota_aggregates::credential::CredentialRefusal;
+use rota_aggregates::managed_rotation::RotationRefusal;
+use rota_aggregates::name_space::NameRefusal;
 use rota_aggregates::places::PlacesRefusal;
 use rota_aggregates::record::NotRecordable;
 use rota_aggregates::token_keys::TokenKeysRefusal;
@@ -27,6 +30,21 @@ pub enum Failure {
     /// A rule of environments and folders.
     #[error(transparent)]
     Places(#[from] PlacesRefusal),
+    /// A rule of the connection.
+    #[error(transparent)]
+    Connection(#[from] ConnectionRefusal),
+    /// A rule of the managed rotation.
+    #[error(transparent)]
+    Rotation(#[from] RotationRefusal),
+    /// A name that is not to be had.
+    #[error(transparent)]
+    Name(#[from] NameRefusal),
+    /// The target did not do what was asked. Nothing was published.
+    #[error("{0}")]
+    Target(#[from] rota_targets::Failure),
+    /// It takes longer than a caller waits, and goes on.
+    #[error("this takes longer than is waited for, and goes on; look at the rotation later")]
+    GoesOn,
     /// There are as many as there may be.
     #[error("there may be at most {most} {what}; delete one first")]
     TooMany {
@@ -99,24 +117,50 @@ impl Failure {
         Self::Invalid { field: field.to_owned(), reason: reason.into() }
     }
 
+    /// A name that somebody else has.
+    pub fn taken(name: &str) -> Self {
+        Self::Name(NameRefusal::Taken { name: name.to_owned() })
+    }
+
     /// The stable code of the failure.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Credential(refusal) => refusal.code(),
             Self::Workspace(WorkspaceRefusal::PolicyInvalid { .. })
             | Self::Webhook(WebhookRefusal::Invalid { .. })
+            | Self::Rotation(RotationRefusal::Invalid { .. })
+            | Self::Name(NameRefusal::Length)
             | Self::Places(PlacesRefusal::Invalid { .. } | PlacesRefusal::RootFolder)
             | Self::Invalid { .. } => "invalid-input",
             Self::Workspace(WorkspaceRefusal::NotOpen)
             | Self::Webhook(WebhookRefusal::Unknown)
+            | Self::Connection(ConnectionRefusal::Unknown)
+            | Self::Rotation(RotationRefusal::Unknown)
             | Self::Places(PlacesRefusal::UnknownEnvironment | PlacesRefusal::UnknownFolder)
             | Self::NotFound(_) => "not-found",
             Self::Workspace(WorkspaceRefusal::AlreadyOpen) => "already-open",
             Self::Webhook(WebhookRefusal::AlreadyRegistered) => "already-registered",
             Self::Webhook(WebhookRefusal::Disabled) => "webhook-disabled",
-            Self::Places(PlacesRefusal::SlugTaken | PlacesRefusal::NameTaken) => "name-taken",
+            Self::Places(PlacesRefusal::SlugTaken | PlacesRefusal::NameTaken)
+            | Self::Name(NameRefusal::Taken { .. }) => "name-taken",
             Self::Places(PlacesRefusal::NotEmpty) => "not-empty",
-            Self::TooMany { .. } | Self::Places(PlacesRefusal::TooMany) => "too-many",
+            Self::TooMany { .. }
+            | Self::Places(PlacesRefusal::TooMany)
+            | Self::Name(NameRefusal::TooMany) => "too-many",
+            Self::Connection(ConnectionRefusal::AlreadyCreated)
+            | Self::Rotation(RotationRefusal::AlreadyCreated) => "already-created",
+            Self::Connection(ConnectionRefusal::InUse(_)) => "in-use",
+            Self::Rotation(RotationRefusal::InProgress | RotationRefusal::Overtaken) => {
+                "rotation-in-progress"
+            }
+            Self::Rotation(RotationRefusal::Deleting) => "rotation-being-deleted",
+            Self::Rotation(RotationRefusal::Unsettled | RotationRefusal::TooEarly { .. }) => {
+                "rotation-unsettled"
+            }
+            Self::Rotation(RotationRefusal::NotDue) => "rotation-not-due",
+            Self::Rotation(RotationRefusal::Overlap { .. }) => "overlap-too-short",
+            Self::Target(_) => "target-failed",
+            Self::GoesOn => "rotation-goes-on",
             Self::TokenKeys(TokenKeysRefusal::KeyWaits { .. }) => "key-waits",
             Self::TokenKeys(TokenKeysRefusal::StillSigns) => "key-still-signs",
             Self::Unauthenticated => "unauthenticated",
@@ -140,7 +184,9 @@ impl Failure {
             Self::Invalid { field, .. } => Some(field),
             Self::Workspace(WorkspaceRefusal::PolicyInvalid { field, .. })
             | Self::Webhook(WebhookRefusal::Invalid { field, .. })
-            | Self::Places(PlacesRefusal::Invalid { field, .. }) => Some(field),
+            | Self::Places(PlacesRefusal::Invalid { field, .. })
+            | Self::Rotation(RotationRefusal::Invalid { field, .. }) => Some(field),
+            Self::Name(_) => Some("name"),
             Self::Credential(
                 CredentialRefusal::GraceTooLong { .. } | CredentialRefusal::GraceTooShort { .. },
             ) => Some("gracePeriodSeconds"),

@@ -5,6 +5,7 @@
 //! - [`change`]: what every change has in common: deciding until the log agrees;
 //! - [`issue`], [`rotate`], [`webhook_secret`], [`lifecycle`], [`workspaces`], [`webhooks`]: the changes;
 //! - [`places`]: environments and folders;
+//! - [`managed`]: credentials that live in other systems, and their rotation;
 //! - [`verify`], [`signature`], [`edge`], [`read`]: what changes nothing;
 //! - [`reports`]: the auditors' questions, as of any point in history; [`forensics`]: whose secret leaked;
 //! - [`sessions`], [`token_keys`]: tokens for a secret, and the keys that sign them;
@@ -32,6 +33,7 @@ pub mod idempotency;
 pub mod issue;
 pub mod jobs;
 pub mod lifecycle;
+pub mod managed;
 pub mod master_key_file;
 mod open;
 mod options;
@@ -100,6 +102,7 @@ pub struct App {
     master_key_file: Option<std::path::PathBuf>,
     jobs: Mutex<HashMap<&'static str, jobs::JobStatus>>,
     notices: Notices,
+    managed: managed::Engine,
     /// Where the store is, for people.
     store: String,
     /// By how many milliseconds this machine's clock is ahead of the store's; 0 while they agree.

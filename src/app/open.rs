@@ -15,6 +15,8 @@ use uuid::Uuid;
 use super::clock::Clock;
 use super::copy;
 use super::duty::Duty;
+use super::managed::Engine;
+use super::managed::targets::{RealTargets, Targets};
 use super::options::{CLOCK_OFF_MAX_MILLIS, LiveFrom, OpenError, Options, StoreUrl};
 use super::sessions::Sessions;
 use super::signing_keys::SigningKeys;
@@ -151,6 +153,11 @@ impl App {
             Some(shared) => Arc::new(shared),
             None => Arc::new(SqliteNotices::open(&notices_path).await?),
         };
+        let targets = options.targets.take().unwrap_or_else(|| {
+            let network = Arc::new(options.egress.clone());
+            Arc::new(RealTargets::new(network, Arc::clone(&options.clock))) as Arc<dyn Targets>
+        });
+        let process = Uuid::from_bytes(*random_bytes::<16>(&random)?);
         let notices = Notices::new(store, options.egress).map_err(LogError::unavailable)?;
         tasks.push(follow);
         let read_index = log.is_shared().then(|| {
@@ -174,6 +181,7 @@ impl App {
             master_key_file,
             jobs: Mutex::default(),
             notices,
+            managed: Engine::new(targets, process),
             sessions: Sessions::new(options.sessions),
             store: options.store.to_string(),
             clock_off: AtomicI64::new(0),
@@ -188,6 +196,7 @@ impl App {
         });
         app.first_token_key().await?;
         tasks.push(tokio::spawn(Arc::clone(&app).upkeep()));
+        tasks.push(tokio::spawn(Arc::clone(&app).keep_rotations()));
         tasks.push(tokio::spawn(crate::notices::run(Arc::clone(&app), duties.notices.leads())));
         tasks.push(tokio::spawn(Arc::clone(&app).watch_clock()));
         opening.renewing.clear();
@@ -256,6 +265,7 @@ impl Opened {
             // Aborted on purpose.
             let _ = task.await;
         }
+        self.app.managed.stop();
         self.app.upkeep_duty.leave().await;
         self.app.notices_duty.leave().await;
         self.app.presence.leave().await;

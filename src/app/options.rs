@@ -9,6 +9,7 @@ use rota_aggregates::secret::Secret;
 
 use super::Failure;
 use super::clock::Clock;
+use super::managed::targets::Targets;
 use super::sessions::SessionOptions;
 use crate::egress::Egress;
 #[cfg(feature = "esdb")]
@@ -182,6 +183,8 @@ pub struct Options {
     pub live_from: LiveFrom,
     /// Where requests to others' addresses may go.
     pub egress: Egress,
+    /// The systems whose credentials are rotated; `None` for those that there are, reached by way of `egress`.
+    pub targets: Option<Arc<dyn Targets>>,
     /// How session tokens are made.
     pub sessions: SessionOptions,
     /// The clock.
@@ -205,6 +208,7 @@ impl Options {
             operator_key: OperatorKey::Kept,
             live_from: LiveFrom::Snapshot,
             egress: Egress::new(false),
+            targets: None,
             sessions: SessionOptions::default(),
             clock,
             max_staleness: Duration::ZERO,

@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::{Client, Url, redirect};
+use rota_targets::{Failure, Network};
 
 use self::address::{Reach, reach};
 
@@ -141,6 +142,27 @@ impl Egress {
             .referer(false)
             .user_agent(concat!("rota/", env!("CARGO_PKG_VERSION")))
             .build()
+    }
+}
+
+/// Targets of managed rotations are gone to by the same rule as webhooks, at any port.
+#[async_trait]
+impl Network for Egress {
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+        let bare = host.trim_matches(['[', ']']);
+        if let Ok(address) = bare.parse::<IpAddr>() {
+            let allowed = self.allows(address);
+            return allowed
+                .then(|| vec![SocketAddr::new(address, port)])
+                .ok_or_else(|| Failure::refused(format!("the host {}", Refused::NotPublic)));
+        }
+        match Self::resolve(self, host).await {
+            Ok(addresses) => Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect()),
+            Err(NotResolved::Refused(refused)) => Err(Failure::refused(format!("the host {refused}"))),
+            Err(NotResolved::Unknown(_)) => {
+                Err(Failure::unreachable("the name of the host can't be resolved"))
+            }
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use rota_aggregates::connection::ConnectionRefusal;
 use rota_aggregates::credential::CredentialRefusal;
+use rota_aggregates::managed_rotation::RotationRefusal;
+use rota_aggregates::name_space::NameRefusal;
 use rota_aggregates::places::PlacesRefusal;
 use rota_aggregates::record::NotRecordable;
 use rota_aggregates::webhook::WebhookRefusal;
@@ -20,20 +23,29 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         Failure::Credential(refusal) => refusal_status(refusal),
         Failure::Workspace(WorkspaceRefusal::PolicyInvalid { .. })
         | Failure::Webhook(WebhookRefusal::Invalid { .. })
+        | Failure::Rotation(RotationRefusal::Invalid { .. })
+        | Failure::Name(NameRefusal::Length)
         | Failure::Places(PlacesRefusal::Invalid { .. } | PlacesRefusal::RootFolder)
         | Failure::Invalid { .. } => StatusCode::BAD_REQUEST,
         Failure::Workspace(WorkspaceRefusal::NotOpen)
         | Failure::Webhook(WebhookRefusal::Unknown)
+        | Failure::Connection(ConnectionRefusal::Unknown)
+        | Failure::Rotation(RotationRefusal::Unknown)
         | Failure::Places(PlacesRefusal::UnknownEnvironment | PlacesRefusal::UnknownFolder)
         | Failure::NotFound(_) => StatusCode::NOT_FOUND,
         Failure::Workspace(WorkspaceRefusal::AlreadyOpen)
         | Failure::Webhook(WebhookRefusal::AlreadyRegistered | WebhookRefusal::Disabled)
         | Failure::TokenKeys(_)
         | Failure::Places(_)
+        | Failure::Connection(_)
+        | Failure::Rotation(_)
+        | Failure::Name(_)
         | Failure::TooMany { .. }
         | Failure::InProgress => StatusCode::CONFLICT,
         Failure::Unauthenticated | Failure::Captured => StatusCode::UNAUTHORIZED,
         Failure::Forbidden { .. } | Failure::OperatorOnly | Failure::ReadsAlone => StatusCode::FORBIDDEN,
+        Failure::Target(_) => StatusCode::BAD_GATEWAY,
+        Failure::GoesOn => StatusCode::GATEWAY_TIMEOUT,
         Failure::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Failure::AnswerGone => StatusCode::GONE,
         Failure::Overloaded | Failure::Unavailable(_) | Failure::OutcomeUnknown => {

@@ -31,6 +31,7 @@ use crate::build::{
     CREDENTIAL, OTHER, WEBHOOK, WORKSPACE, at, cancelled, committed, expired, hash, prepared, rotated,
     secret, secret_part, secret_revoked,
 };
+use crate::managed_fixtures::{of_connections, of_managed_rotations, of_names};
 use crate::token_keys::key;
 
 const LEAVES: &str = include_str!("../fixtures/leaves-v1.ndjson");
@@ -115,6 +116,9 @@ fn records() -> Vec<Record> {
         of_places(),
         of_ended_sessions(),
         of_quiet_secrets(),
+        of_connections(),
+        of_names(),
+        of_managed_rotations(),
     ]
     .concat()
 }

@@ -2,10 +2,15 @@
 
 mod build;
 mod catalogue;
+mod connection;
 mod describe;
 mod expiry;
 mod fixtures;
 mod issue;
+mod managed;
+mod managed_fixtures;
+mod managed_rotation;
+mod name_space;
 mod observation;
 mod places;
 mod proof;
@@ -15,6 +20,7 @@ mod record;
 mod replay;
 mod revocation;
 mod rotate;
+mod schedule;
 mod schemas;
 mod token_keys;
 mod two_phase;

@@ -11,7 +11,7 @@ use rota_aggregates::{
 };
 use uuid::Uuid;
 
-use super::{AllPlaces, Beside, Due, EndedSessions, Live, Webhooks};
+use super::{AllPlaces, Beside, Due, EndedSessions, Live, Managed, Webhooks};
 use crate::codec::Reader;
 use crate::slab::{HAS_PREPARED, HAS_REPLAY, HAS_RETIRING, Slot};
 
@@ -109,6 +109,7 @@ impl Live {
         self.webhooks.encode(out);
         self.places.encode(out);
         self.ended_sessions.encode(out);
+        self.managed.encode(out);
     }
 
     /// Goes back to where a snapshot began to be written: what came while it was written is taken in again, and
@@ -209,6 +210,7 @@ impl Live {
         live.webhooks = Webhooks::decode(input)?;
         live.places = AllPlaces::decode(input)?;
         live.ended_sessions = EndedSessions::decode(input)?;
+        live.managed = Managed::decode(input)?;
         let fits = live.slab.iter().all(|slot| (slot.workspace as usize) < live.workspaces.len());
         fits.then_some(live)
     }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use rota_aggregates::observation::SealedPart;
 use rota_aggregates::record::Record;
-use rota_aggregates::{Event, EventId, Position, Sequence, StreamId, Timestamp};
+use rota_aggregates::{EventId, Position, Sequence, StreamId, Timestamp};
 use rota_projections::Recorded;
 use rota_projections::live::{Live, UseMark};
 
@@ -39,19 +39,12 @@ type Hashed = Option<[u8; 32]>;
 
 /// The parts beside an event: the hash that the event has, and the hash of what is there.
 fn parts(record: &Record, stored: &StoredEvent) -> [(SealedPart, Hashed, Hashed); 4] {
-    let secret = match &record.event {
-        Event::Credential(event) => event.secret(),
-        _ => None,
-    };
-    let sealed = match &record.event {
-        Event::TokenKeys(event) => event.sealed(),
-        _ => secret.and_then(|s| s.sealed),
-    };
+    let kept = record.event.kept();
     let side = &stored.side;
     let there = |sealed: &Option<crate::sealing::Sealed>| sealed.as_ref().map(crate::sealing::Sealed::sha256);
     [
-        (SealedPart::Digest, secret.map(|s| s.digest.0), side.digest.map(|digest| sha256(&digest).0)),
-        (SealedPart::Secret, sealed.map(|h| h.0), there(&side.secret)),
+        (SealedPart::Digest, kept.digest.map(|h| h.0), side.digest.map(|digest| sha256(&digest).0)),
+        (SealedPart::Secret, kept.secret.map(|h| h.0), there(&side.secret)),
         (SealedPart::Answer, record.sealed.answer.map(|h| h.0), there(&side.answer)),
         (SealedPart::Details, record.sealed.details.map(|h| h.0), there(&side.details)),
     ]
