@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use crate::connection::ConnectionEvent;
 use crate::credential::CredentialEvent;
 use crate::ids::Hash;
+use crate::ledger::LedgerEvent;
 use crate::managed_rotation::ManagedRotationEvent;
 use crate::name_space::NameSpaceEvent;
 use crate::observation::{ObservationEvent, PartRef};
@@ -153,6 +154,8 @@ pub enum Event {
     ManagedRotation(ManagedRotationEvent),
     /// Of the names in a space.
     NameSpace(NameSpaceEvent),
+    /// Of the ledger as a whole.
+    Ledger(LedgerEvent),
 }
 
 /// The hashes that an event has of what is kept beside it to verify or recover something.
@@ -185,6 +188,12 @@ impl From<WebhookEvent> for Event {
 impl From<ObservationEvent> for Event {
     fn from(event: ObservationEvent) -> Self {
         Self::Observation(event)
+    }
+}
+
+impl From<LedgerEvent> for Event {
+    fn from(event: LedgerEvent) -> Self {
+        Self::Ledger(event)
     }
 }
 
@@ -248,6 +257,7 @@ impl Event {
             ConnectionEvent::TYPES,
             ManagedRotationEvent::TYPES,
             NameSpaceEvent::TYPES,
+            LedgerEvent::TYPES,
         ]
         .into_iter()
         .flatten()
@@ -265,6 +275,7 @@ impl Event {
         all.extend(ConnectionEvent::schemas());
         all.extend(ManagedRotationEvent::schemas());
         all.extend(NameSpaceEvent::schemas());
+        all.extend(LedgerEvent::schemas());
         all
     }
 
@@ -280,6 +291,7 @@ impl Event {
             Self::Connection(e) => e.type_name(),
             Self::ManagedRotation(e) => e.type_name(),
             Self::NameSpace(e) => e.type_name(),
+            Self::Ledger(e) => e.type_name(),
         }
     }
 
@@ -289,6 +301,7 @@ impl Event {
             Self::Credential(e) => e.shredded(),
             Self::Observation(ObservationEvent::SealedPartsShredded(e)) => &e.parts,
             Self::TokenKeys(e) => e.shredded(),
+            Self::Ledger(e) => e.shredded(),
             Self::Connection(e) => e.shredded(),
             Self::ManagedRotation(e) => e.shredded(),
             Self::Workspace(_)
@@ -307,6 +320,7 @@ impl Event {
                 secret: secret.sealed,
             }),
             Self::TokenKeys(e) => Kept { digest: None, secret: e.sealed() },
+            Self::Ledger(e) => Kept { digest: None, secret: e.sealed() },
             Self::Connection(e) => e.kept(),
             Self::ManagedRotation(e) => Kept { digest: None, secret: e.sealed() },
             Self::Workspace(_)
@@ -329,6 +343,7 @@ impl Event {
             Self::Connection(e) => e.write_data(out),
             Self::ManagedRotation(e) => e.write_data(out),
             Self::NameSpace(e) => e.write_data(out),
+            Self::Ledger(e) => e.write_data(out),
         }
     }
 
@@ -344,7 +359,8 @@ impl Event {
             .or_else(|| PlacesEvent::read(name, data).map(|r| r.map(Self::Places)))
             .or_else(|| ManagedRotationEvent::read(name, data).map(|r| r.map(Self::ManagedRotation)))
             .or_else(|| ConnectionEvent::read(name, data).map(|r| r.map(Self::Connection)))
-            .or_else(|| NameSpaceEvent::read(name, data).map(|r| r.map(Self::NameSpace)));
+            .or_else(|| NameSpaceEvent::read(name, data).map(|r| r.map(Self::NameSpace)))
+            .or_else(|| LedgerEvent::read(name, data).map(|r| r.map(Self::Ledger)));
         match read {
             Some(Ok(event)) => Ok(event),
             Some(Err(source)) => Err(Unreadable::Misfit { name: name.to_owned(), source }),

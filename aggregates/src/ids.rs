@@ -180,6 +180,8 @@ pub enum StreamKind {
     ManagedRotation = 9,
     /// Which names are held in one space.
     NameSpace = 10,
+    /// The ledger as a whole.
+    Ledger = 11,
     /// The environments and folders of one workspace.
     Places = 12,
     /// The ends of a credential's sessions.
@@ -187,7 +189,7 @@ pub enum StreamKind {
 }
 
 impl StreamKind {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 13] = [
         Self::Credential,
         Self::Workspace,
         Self::Use,
@@ -200,6 +202,7 @@ impl StreamKind {
         Self::NameSpace,
         Self::Places,
         Self::Sessions,
+        Self::Ledger,
     ];
 
     fn prefix(self) -> &'static str {
@@ -216,6 +219,7 @@ impl StreamKind {
             Self::Connection => "connection",
             Self::ManagedRotation => "managed-rotation",
             Self::NameSpace => "name-space",
+            Self::Ledger => "ledger",
         }
     }
 }
@@ -242,6 +246,9 @@ impl StreamId {
 
     /// The stream of the keys that sign session tokens.
     pub const TOKEN_KEYS: Self = Self { kind: StreamKind::TokenKeys, id: Uuid::nil() };
+
+    /// The stream of the ledger as a whole.
+    pub const LEDGER: Self = Self { kind: StreamKind::Ledger, id: Uuid::nil() };
 
     /// The stream of uses of a credential's retiring secrets.
     pub fn secret_use(id: CredentialId) -> Self {

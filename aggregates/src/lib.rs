@@ -12,6 +12,7 @@
 //! - [`managed_rotation`]: a credential of another system, which rota rotates; [`connection`]: how that is reached;
 //! - [`name_space`]: names that are held once, across what they name;
 //! - [`token_keys`]: the keys that sign session tokens;
+//! - [`ledger`]: the ledger as a whole: who signs for it, and who may read all of it;
 //! - [`observation`]: what is recorded about a credential without being a change of it;
 //! - [`record`]: the bytes of a recorded event, which are for ever;
 //! - [`ids`], [`time`], [`secret`]: the values that all of them use.
@@ -22,6 +23,7 @@ pub mod connection;
 pub mod credential;
 pub mod event;
 pub mod ids;
+pub mod ledger;
 pub mod managed_rotation;
 pub mod name_space;
 pub mod observation;

@@ -36,15 +36,21 @@ ALTER TABLE meta OWNER TO rota_owner;
 ALTER TABLE secret_use OWNER TO rota_owner;
 ALTER TABLE given_up OWNER TO rota_owner;
 ALTER TABLE leases OWNER TO rota_owner;
+ALTER TABLE tiles OWNER TO rota_owner;
+ALTER TABLE checkpoints OWNER TO rota_owner;
+ALTER TABLE signed OWNER TO rota_owner;
 ALTER TABLE notice_cursor OWNER TO rota_owner;
 ALTER TABLE notice_deliveries OWNER TO rota_owner;
 ALTER TABLE notice_health OWNER TO rota_owner;
 ALTER TABLE _sqlx_migrations OWNER TO rota_owner;
 
 -- Appending. What an append writes beside the events it writes as the same role; triggers say what of it may change.
-GRANT INSERT ON events, given_up TO rota_app;
+GRANT INSERT ON events, given_up, tiles TO rota_app;
 GRANT INSERT, UPDATE ON sealed, meta, secret_use TO rota_app;
 GRANT INSERT, UPDATE, DELETE ON claims, leases TO rota_app;
+
+-- Signing.
+GRANT INSERT, UPDATE ON checkpoints, signed TO rota_app;
 
 -- Telling webhooks.
 GRANT INSERT, UPDATE ON notice_cursor TO rota_app;

@@ -17,6 +17,7 @@ use rota_aggregates::authority::Roles;
 use rota_aggregates::credential::{
     Credential, CredentialEvent, Kind, Prepared, ReplayOnly, Retiring, SealedParts, Status,
 };
+use rota_aggregates::ledger::{Ledger, LedgerEvent};
 use rota_aggregates::observation::{ObservationEvent, SealedPart};
 use rota_aggregates::secret::Mode;
 use rota_aggregates::token_keys::{TokenKeys, TokenKeysEvent};
@@ -173,6 +174,10 @@ pub struct Live {
     /// Where the private parts of token keys are that still have one.
     token_private: BTreeMap<TokenKeyId, Position>,
     token_sequence: u32,
+    ledger: Ledger,
+    /// Where the private parts of the ledger's keys are that still have one.
+    ledger_private: BTreeMap<String, Position>,
+    ledger_sequence: u32,
     next: u64,
     last_time: Timestamp,
 }
@@ -208,6 +213,7 @@ impl Live {
             }
             StreamKind::TokenKeys => (self.token_sequence != 0).then_some(Sequence(self.token_sequence)),
             StreamKind::Places => self.places.sequence(stream),
+            StreamKind::Ledger => (self.ledger_sequence != 0).then_some(Sequence(self.ledger_sequence)),
             StreamKind::Use | StreamKind::Refusals | StreamKind::Shredding | StreamKind::Sessions => {
                 self.observations.get(stream).copied()
             }
@@ -237,6 +243,7 @@ impl Live {
             Event::Connection(event) => self.managed.apply_connection(fact, event),
             Event::ManagedRotation(event) => self.managed.apply_rotation(fact, event),
             Event::NameSpace(event) => self.managed.apply_names(fact, event),
+            Event::Ledger(event) => self.apply_ledger(fact, event),
         }
     }
 
@@ -251,6 +258,38 @@ impl Live {
                 self.token_private.remove(&e.key);
             }
         }
+    }
+
+    fn apply_ledger(&mut self, fact: &Fact<'_>, event: &LedgerEvent) {
+        self.ledger.evolve(event);
+        self.ledger_sequence = fact.sequence.0;
+        match event {
+            LedgerEvent::LedgerKeyAdded(e) => {
+                self.ledger_private.insert(e.verifier_key.clone(), fact.position);
+            }
+            LedgerEvent::LedgerKeyRetired(e) => {
+                self.ledger_private.remove(&e.verifier_key);
+            }
+            LedgerEvent::LedgerRestored(_)
+            | LedgerEvent::LedgerAuditorNamed(_)
+            | LedgerEvent::LedgerAuditorDismissed(_) => {}
+        }
+    }
+
+    /// The ledger as a whole.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Where the private parts of the ledger's keys are that still have one.
+    pub fn ledger_private(&self) -> impl Iterator<Item = (&str, Position)> {
+        self.ledger_private.iter().map(|(key, position)| (key.as_str(), *position))
+    }
+
+    /// When a key of the ledger has signed for the last time and its private part is to be destroyed.
+    pub fn ledger_key_due(&self) -> Option<(Timestamp, &str)> {
+        let ended = |key: &str| self.ledger.keys.iter().find(|known| known.verifier_key == key)?.until;
+        self.ledger_private().filter_map(|(key, _)| Some((ended(key)?, key))).min()
     }
 
     /// The keys of session tokens.

@@ -23,6 +23,8 @@ use super::entropy::Entropy;
 use super::open::UPKEEP;
 use super::rewrap::KEYS;
 use crate::ledger::rfc6962::{Frontier, leaf_hash};
+use crate::log::lease::Token;
+use crate::log::tree::{self, SignedRoot};
 use crate::log::{Batch, EventLog, LogError, Row, Side, StoredEvent};
 use crate::sealing::Sealed;
 
@@ -192,6 +194,7 @@ async fn held(
     }
 
     let root = prove(from, to, end, |done| progress(Phase::Proving, done, end.0)).await?;
+    copy_tree(from, to, end).await?;
     check()?;
     let mut values = Vec::new();
     for name in from.names().await?.into_iter().filter(|name| name != UNFINISHED) {
@@ -208,6 +211,27 @@ async fn held(
         }
     }
     Ok(Copied { events: end.0, resumed: resumed.0, root })
+}
+
+/// Writes the tree over what was copied, and takes over what was signed of it: the target goes on where the source
+/// stopped, and signs nothing that the source has not.
+async fn copy_tree(from: &dyn EventLog, to: &dyn EventLog, end: Position) -> Result<(), CopyError> {
+    tree::fill(to, end.0, |_, _| ()).await?;
+    let mut after = 0;
+    loop {
+        let kept = from.tree().checkpoints(after, PAGE as usize).await?;
+        let Some(last) = kept.last() else { break };
+        after = last.size;
+        for checkpoint in &kept {
+            to.tree().keep_checkpoint(&SignedRoot { token: Token(0), ..checkpoint.clone() }).await?;
+        }
+    }
+    if let Some(signed) = from.tree().signed().await? {
+        let before = to.tree().signed().await?.map(|there| there.size);
+        // The tokens of the target's leases are its own, and begin anew.
+        to.tree().sign(&SignedRoot { token: Token(0), ..signed }, before, false).await?;
+    }
+    Ok(())
 }
 
 /// What a ledger is recognised by: its wrapped keys and its first event.

@@ -115,6 +115,7 @@ impl App {
         caller: &Caller,
         token: &str,
     ) -> Result<Option<(Passed, Option<Claims>)>, Failure> {
+        self.is_whole()?;
         let (verified, claims) = if looks_like_a_token(token) {
             // The caller was authenticated in this very request, and that it is current was proved then.
             let session = self.session_in_memory(token).ok();

@@ -3,6 +3,7 @@
 use rota_aggregates::authority::Role;
 use rota_aggregates::connection::ConnectionRefusal;
 use rota_aggregates::credential::CredentialRefusal;
+use rota_aggregates::ledger::LedgerRefusal;
 use rota_aggregates::managed_rotation::RotationRefusal;
 use rota_aggregates::name_space::NameRefusal;
 use rota_aggregates::places::PlacesRefusal;
@@ -11,6 +12,7 @@ use rota_aggregates::token_keys::TokenKeysRefusal;
 use rota_aggregates::webhook::WebhookRefusal;
 use rota_aggregates::workspace::WorkspaceRefusal;
 
+use super::ledger::bar::Bar;
 use crate::log::LogError;
 use crate::log::committer::CommitError;
 use crate::sealing::SealError;
@@ -56,6 +58,18 @@ pub enum Failure {
     /// A rule of the keys that sign session tokens.
     #[error(transparent)]
     TokenKeys(#[from] TokenKeysRefusal),
+    /// A rule of the ledger as a whole.
+    #[error(transparent)]
+    Ledger(#[from] LedgerRefusal),
+    /// The store is not the history that was signed for.
+    #[error(
+        "this store is not the history that was signed for, and so nothing is verified and nothing changed: whoever runs \
+         it finds out why with `rota ledger`"
+    )]
+    NotWhole(Box<Bar>),
+    /// The operator would record a loss where there is none.
+    #[error("nothing is lost: the store holds everything that was signed for")]
+    NothingLost,
     /// Nobody known asks.
     #[error("the key or secret is not valid")]
     Unauthenticated,
@@ -137,6 +151,7 @@ impl Failure {
             | Self::Connection(ConnectionRefusal::Unknown)
             | Self::Rotation(RotationRefusal::Unknown)
             | Self::Places(PlacesRefusal::UnknownEnvironment | PlacesRefusal::UnknownFolder)
+            | Self::Ledger(LedgerRefusal::NoSuchAuditor)
             | Self::NotFound(_) => "not-found",
             Self::Workspace(WorkspaceRefusal::AlreadyOpen) => "already-open",
             Self::Webhook(WebhookRefusal::AlreadyRegistered) => "already-registered",
@@ -146,7 +161,8 @@ impl Failure {
             Self::Places(PlacesRefusal::NotEmpty) => "not-empty",
             Self::TooMany { .. }
             | Self::Places(PlacesRefusal::TooMany)
-            | Self::Name(NameRefusal::TooMany) => "too-many",
+            | Self::Name(NameRefusal::TooMany)
+            | Self::Ledger(LedgerRefusal::TooManyKeys | LedgerRefusal::TooManyAuditors) => "too-many",
             Self::Connection(ConnectionRefusal::AlreadyCreated)
             | Self::Rotation(RotationRefusal::AlreadyCreated) => "already-created",
             Self::Connection(ConnectionRefusal::InUse(_)) => "in-use",
@@ -161,8 +177,13 @@ impl Failure {
             Self::Rotation(RotationRefusal::Overlap { .. }) => "overlap-too-short",
             Self::Target(_) => "target-failed",
             Self::GoesOn => "rotation-goes-on",
+            Self::Ledger(LedgerRefusal::OtherOrigin(_) | LedgerRefusal::OriginUsed(_)) => "origin-used",
+            Self::NotWhole(_) => "history-lost",
+            Self::NothingLost => "nothing-lost",
             Self::TokenKeys(TokenKeysRefusal::KeyWaits { .. }) => "key-waits",
-            Self::TokenKeys(TokenKeysRefusal::StillSigns) => "key-still-signs",
+            Self::TokenKeys(TokenKeysRefusal::StillSigns) | Self::Ledger(LedgerRefusal::StillSigns) => {
+                "key-still-signs"
+            }
             Self::Unauthenticated => "unauthenticated",
             Self::Captured => "captured-request",
             Self::Forbidden { .. } | Self::OperatorOnly => "forbidden",
@@ -182,6 +203,7 @@ impl Failure {
     pub fn field(&self) -> Option<&str> {
         match self {
             Self::Invalid { field, .. } => Some(field),
+            Self::Ledger(LedgerRefusal::OriginUsed(_)) => Some("origin"),
             Self::Workspace(WorkspaceRefusal::PolicyInvalid { field, .. })
             | Self::Webhook(WebhookRefusal::Invalid { field, .. })
             | Self::Places(PlacesRefusal::Invalid { field, .. })

@@ -13,6 +13,7 @@
 //! - [`quiet`]: whether an old secret is used still, and what a policy makes of it;
 //! - [`upkeep`]: what is due: expiry, shredding, snapshots; [`duty`]: which replica does it;
 //! - [`rewrap`], [`master_key_file`]: a new master key;
+//! - [`ledger`]: what is signed, what proves what, and what happens when the store is not what was signed for;
 //! - [`copy`]: moving a ledger to another store;
 //! - [`replay`]: the state that events give, up to any point;
 //! - [`at_rest`], [`audit_check`]: a ledger that nobody serves, and whether it is what it says.
@@ -32,6 +33,7 @@ pub mod forensics;
 pub mod idempotency;
 pub mod issue;
 pub mod jobs;
+pub mod ledger;
 pub mod lifecycle;
 pub mod managed;
 pub mod master_key_file;
@@ -115,6 +117,7 @@ pub struct App {
     upkeep_duty: Arc<Duty>,
     notices_duty: Arc<Duty>,
     presence: Arc<Duty>,
+    ledger: ledger::LedgerState,
     replica: Uuid,
     /// Places for whoever reads the whole ledger.
     sweeping: tokio::sync::Semaphore,

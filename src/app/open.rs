@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::clock::Clock;
 use super::copy;
 use super::duty::Duty;
+use super::ledger::{LedgerState, bar};
 use super::managed::Engine;
 use super::managed::targets::{RealTargets, Targets};
 use super::options::{CLOCK_OFF_MAX_MILLIS, LiveFrom, OpenError, Options, StoreUrl};
@@ -26,7 +27,7 @@ use super::{App, Failure};
 use crate::log::committer::{Committer, SharedTip, Tip, catch_up};
 use crate::log::read_index::ReadIndex;
 use crate::log::sqlite::beside;
-use crate::log::{EventLog, LogError};
+use crate::log::{EventLog, LogError, tree};
 use crate::notices::Notices;
 use crate::notices::sqlite::SqliteNotices;
 use crate::notices::store::NoticeStore;
@@ -72,6 +73,7 @@ impl Drop for Opening {
 struct Duties {
     upkeep: Arc<Duty>,
     notices: Arc<Duty>,
+    ledger: Arc<Duty>,
     presence: Arc<Duty>,
 }
 
@@ -81,6 +83,7 @@ impl Duties {
         let duties = Self {
             upkeep: Duty::new(Arc::clone(log), UPKEEP, replica),
             notices: Duty::new(Arc::clone(log), "notices", replica),
+            ledger: Duty::new(Arc::clone(log), "ledger", replica),
             presence: Duty::new(Arc::clone(log), format!("{PRESENCE}{replica}"), replica),
         };
         let mut opening = Opening::default();
@@ -92,7 +95,7 @@ impl Duties {
             return Err(OpenError::BeingCopied);
         }
         duties.presence.ask().await?;
-        for duty in [&duties.upkeep, &duties.notices, &duties.presence] {
+        for duty in [&duties.upkeep, &duties.notices, &duties.ledger, &duties.presence] {
             let renewing = tokio::spawn(Arc::clone(duty).keep());
             opening.renewing.push(renewing.abort_handle());
             opening.tasks.push(renewing);
@@ -138,6 +141,13 @@ impl App {
         .await?;
         for mark in log.use_marks().await? {
             tip.live.restore_use(&mark);
+        }
+        tip.tree = tree::resume(&*log, tip.live.next_position().0, &mut progress).await?;
+        let guard = options.guard_path(&database);
+        let origin = tip.live.ledger().origin().map(str::to_owned);
+        let (guard, bar) = bar::look(&*log, &tip.tree, guard.as_deref(), origin.as_deref()).await?;
+        if let Some(bar) = &bar {
+            tracing::error!(bar = %bar, "nothing is verified and nothing appended");
         }
         let tip = Arc::new(SharedTip::new(tip));
         let (committer, committing) = Committer::start(Arc::clone(&log), Arc::clone(&tip));
@@ -190,15 +200,20 @@ impl App {
             upkeep_duty: duties.upkeep,
             notices_duty: Arc::clone(&duties.notices),
             presence: duties.presence,
+            ledger: LedgerState::new(duties.ledger, guard, bar),
             _scratch: scratch,
             replica,
             sweeping: tokio::sync::Semaphore::new(super::sweep::AT_ONCE),
         });
-        app.first_token_key().await?;
+        if app.is_whole().is_ok() {
+            app.first_token_key().await?;
+            app.begin_ledger(options.ledger_origin.as_deref()).await?;
+        }
         tasks.push(tokio::spawn(Arc::clone(&app).upkeep()));
         tasks.push(tokio::spawn(Arc::clone(&app).keep_rotations()));
         tasks.push(tokio::spawn(crate::notices::run(Arc::clone(&app), duties.notices.leads())));
         tasks.push(tokio::spawn(Arc::clone(&app).watch_clock()));
+        tasks.push(tokio::spawn(Arc::clone(&app).sign_for_ever()));
         opening.renewing.clear();
         Ok(Opened { app, operator_key, replayed, tasks, committer: committing })
     }
@@ -275,6 +290,17 @@ impl Opened {
                 break;
             }
         }
+        // What is recorded is signed for, so that the next start finds nothing to do.
+        if self.app.is_whole().is_ok()
+            && let Err(error) = self.app.sign().await
+        {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the last events are not signed for yet"
+            );
+        }
+        self.app.keep_last_note(true).await;
+        self.app.ledger.duty.leave().await;
         self.app.snapshot().await;
         if let Err(error) = self.app.views.flush().await {
             tracing::warn!(

@@ -160,6 +160,17 @@ pub enum OpenError {
     /// Somebody copies from or to the store.
     #[error("`rota copy` is at work on this store: wait until it is done")]
     BeingCopied,
+    /// The ledger has an origin already.
+    #[error(
+        "the ledger's origin is {there}, and {asked} was asked for: an origin never changes, since every checkpoint \
+         names it. Set ROTA_LEDGER_ORIGIN or --ledger-origin to {there}, or leave it out"
+    )]
+    OtherOrigin {
+        /// The ledger's.
+        there: String,
+        /// The one that was asked for.
+        asked: String,
+    },
     /// Something else.
     #[error(transparent)]
     Failed(#[from] Failure),
@@ -187,6 +198,10 @@ pub struct Options {
     pub targets: Option<Arc<dyn Targets>>,
     /// How session tokens are made.
     pub sessions: SessionOptions,
+    /// The name of the log, for a ledger that has none yet; `None` for one of its own making.
+    pub ledger_origin: Option<String>,
+    /// Where the guard file is; `None` for the place beside the master key.
+    pub ledger_guard: Option<PathBuf>,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// For how long a proof that this replica is current serves others; zero for none but those who came before it.
@@ -210,6 +225,8 @@ impl Options {
             egress: Egress::new(false),
             targets: None,
             sessions: SessionOptions::default(),
+            ledger_origin: None,
+            ledger_guard: None,
             clock,
             max_staleness: Duration::ZERO,
             log: None,
@@ -225,6 +242,20 @@ impl Options {
             StoreUrl::Esdb(_) => self.data.join("master.key"),
             StoreUrl::Memory => PathBuf::from("master.key"),
         })
+    }
+}
+
+impl Options {
+    /// Where the guard file of a ledger is whose own files are named after `database`. A ledger in memory has none.
+    pub(super) fn guard_path(&self, database: &Path) -> Option<PathBuf> {
+        if self.store == StoreUrl::Memory {
+            return None;
+        }
+        Some(self.ledger_guard.clone().unwrap_or_else(|| {
+            let mut name = database.file_name().unwrap_or_default().to_owned();
+            name.push(".guard");
+            self.master_key_path().with_file_name(name)
+        }))
     }
 }
 

@@ -61,7 +61,7 @@ impl App {
         message: &Message<'_>,
         admits: impl Fn(&str) -> bool,
     ) -> Result<Entry, Failure> {
-        self.trusts_its_clock()?;
+        self.may_answer()?;
         let signed = match signing::read(message) {
             Ok(Some(signed)) => signed,
             Ok(None) | Err(Refused::Malformed) => return Err(Failure::Unauthenticated),

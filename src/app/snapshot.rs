@@ -190,7 +190,7 @@ fn decode(content: &[u8]) -> Option<Held> {
     live.resume_at(at);
     let replays = ReplayIndex::decode(&mut input)?;
     let leaf = input.array::<32>()?;
-    Some(Held { tip: Tip { live, replays }, end, leaf })
+    Some(Held { tip: Tip { live, replays, ..Tip::default() }, end, leaf })
 }
 
 impl App {

@@ -67,7 +67,7 @@ impl App {
                 }
                 marks_at = now.plus_seconds(MARKS_SECONDS);
             }
-            if now >= digests_at && on_duty {
+            if now >= digests_at && on_duty && self.is_whole().is_ok() {
                 // On its own: what is due must not wait for it.
                 let app = Arc::clone(&self);
                 aside.spawn(async move {
@@ -139,7 +139,8 @@ impl App {
     /// When the next thing falls due.
     fn next_due(&self) -> Option<Timestamp> {
         let tip = self.tip.tip.read();
-        [tip.live.next_due(), tip.replays.next_answer_due(), self.token_keys_due(&tip.live)]
+        let ledger_key = tip.live.ledger_key_due().map(|(at, _)| at);
+        [tip.live.next_due(), tip.replays.next_answer_due(), self.token_keys_due(&tip.live), ledger_key]
             .into_iter()
             .flatten()
             .min()
@@ -147,6 +148,10 @@ impl App {
 
     /// Does a portion of what is due. Whether there may be more.
     pub async fn do_due(&self) -> Result<bool, Failure> {
+        // Nothing is appended to a store that is not what was signed for.
+        if self.is_whole().is_err() {
+            return Ok(false);
+        }
         let now = self.now();
         let due = self.tip.tip.read().live.due(now, PORTION);
         let more = due.len() == PORTION;
@@ -157,6 +162,7 @@ impl App {
         }
         let shredded = self.shred_answers(now).await?;
         self.keep_token_keys().await?;
+        self.keep_ledger_keys().await?;
         // One that fails must not keep the others from their end.
         ended.into_iter().collect::<Result<Vec<()>, _>>()?;
         Ok(more || shredded)

@@ -152,6 +152,14 @@ impl Remote {
         }
     }
 
+    /// Asks for something to be taken away. It can be gone once.
+    pub async fn delete(&self, path: &str) -> Result<Value, Stop> {
+        match self.attempt(self.request(Method::DELETE, path)).await {
+            Attempt::Answered(answer) => Ok(answer),
+            Attempt::Again { stop, .. } | Attempt::Refused(stop) => Err(stop),
+        }
+    }
+
     /// Asks for a change under an Idempotency-Key, and repeats it under the same key when the answer got lost: it
     /// happens once, and every repeat gets the first answer.
     pub async fn post_once(&self, path: &str, body: &Value, idempotency_key: &str) -> Result<Value, Stop> {

@@ -16,6 +16,7 @@ mod export;
 mod forensics;
 mod history;
 mod jobs;
+mod ledger;
 mod migrate;
 mod output;
 mod progress;
@@ -79,6 +80,7 @@ enum Verb {
     Backup(backup::Backup),
     Migrate(migrate::Migrate),
     TokenKeys(token_keys::TokenKeys),
+    Ledger(ledger::Ledger),
     Copy(copy::Copy),
     Doctor(doctor::Doctor),
 }
@@ -119,6 +121,7 @@ impl Verb {
             | Self::Report(_)
             | Self::Forensics(_)
             | Self::TokenKeys(_)
+            | Self::Ledger(_)
             | Self::Quickstart(_)
             | Self::Backup(_)
             | Self::Migrate(_) => Vec::new(),
@@ -153,6 +156,7 @@ pub fn run() -> ExitCode {
             Verb::Backup(verb) => verb.run().await,
             Verb::Migrate(verb) => verb.run().await,
             Verb::TokenKeys(verb) => verb.run().await,
+            Verb::Ledger(verb) => verb.run().await,
             Verb::Copy(verb) => verb.run().await,
             Verb::Doctor(verb) => verb.run().await,
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rota::app::Opened;
+use rota::app::ledger::keys::check_origin;
 use rota::app::sessions::{self, SessionOptions};
 use rota::egress::Egress;
 use rota::http::fluide::TokenAnswer;
@@ -80,6 +81,14 @@ pub struct Serve {
     #[arg(long, env = "ROTA_MAX_STALENESS_MS", value_name = "MILLISECONDS", default_value_t = 0,
           value_parser = clap::value_parser!(u64).range(0..=MAX_STALENESS_MS))]
     max_staleness_ms: u64,
+    /// The name of the log that checkpoints carry, such as ledger.example.com/prod: fixed at the first start, after
+    /// which another one is refused [default: one of rota's own making]
+    #[arg(long, env = "ROTA_LEDGER_ORIGIN", value_name = "NAME", value_parser = origin)]
+    ledger_origin: Option<String>,
+    /// Where what was signed last is kept outside the store, so that an older copy of that is known for one
+    /// [default: beside the master key]
+    #[arg(long, env = "ROTA_LEDGER_GUARD", value_name = "PATH")]
+    ledger_guard: Option<PathBuf>,
     /// How log lines are written to stderr
     #[arg(long, env = "ROTA_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
@@ -99,6 +108,8 @@ impl Serve {
             key_days: self.token_key_days,
         };
         options.max_staleness = Duration::from_millis(self.max_staleness_ms);
+        options.ledger_origin.clone_from(&self.ledger_origin);
+        options.ledger_guard.clone_from(&self.ledger_guard);
         let opened = tokio::select! {
             opened = store::open(options) => opened?,
             () = signals.wait() => return Ok(()),
@@ -153,6 +164,11 @@ fn issuer(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err("an issuer has 1 to 200 visible ASCII characters".to_owned())
+}
+
+/// A log's name.
+fn origin(text: &str) -> Result<String, String> {
+    check_origin(text).map(|()| text.to_owned())
 }
 
 /// Why the address can't be had, and what to do.

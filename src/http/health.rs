@@ -21,6 +21,7 @@ async fn live() -> HttpResponse {
 }
 
 /// How rota and what it depends on fare.
+#[expect(clippy::struct_excessive_bools, reason = "each answers a question of its own")]
 pub(super) struct Readiness {
     /// The store can be read.
     pub(super) store: bool,
@@ -28,6 +29,8 @@ pub(super) struct Readiness {
     pub(super) clock: bool,
     /// The last commit succeeded.
     pub(super) commits: bool,
+    /// The store is the history that was signed for.
+    pub(super) ledger: bool,
     /// By how many events the views are behind.
     lag: u64,
 }
@@ -39,7 +42,7 @@ impl Readiness {
     }
 
     pub(super) fn all(&self) -> bool {
-        self.store && self.clock && self.commits && self.views()
+        self.store && self.clock && self.commits && self.ledger && self.views()
     }
 }
 
@@ -50,7 +53,13 @@ pub(super) async fn readiness(request: &Request) -> Readiness {
         Ok(next) => next.0.saturating_sub(app.views().projected().0),
         Err(_) => 0,
     };
-    Readiness { store: store.is_ok(), clock: app.clock_agrees(), commits: app.is_healthy(), lag }
+    Readiness {
+        store: store.is_ok(),
+        clock: app.clock_agrees(),
+        commits: app.is_healthy(),
+        ledger: app.is_whole().is_ok(),
+        lag,
+    }
 }
 
 async fn ready(request: Request) -> HttpResponse {
@@ -63,6 +72,7 @@ async fn ready(request: Request) -> HttpResponse {
         "storeAt": request.app().store(),
         "clock": word(ready.clock),
         "commits": word(ready.commits),
+        "ledger": word(ready.ledger),
         "views": { "status": word(ready.views()), "lag": ready.lag },
         "upkeep": if request.app().does_upkeep() { "here" } else { "another replica's" },
     });

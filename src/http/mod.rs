@@ -16,6 +16,7 @@ mod jwks;
 mod limiter;
 mod native;
 pub mod problem;
+mod receipt;
 mod request;
 mod spritz;
 mod tls;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
+use actix_web::middleware::from_fn;
 use actix_web::{App as HttpApp, HttpServer, web};
 use metrics_exporter_prometheus::PrometheusHandle;
 use rota_aggregates::CredentialId;
@@ -148,6 +150,7 @@ pub async fn start(app: Arc<App>, options: ServeOptions) -> std::io::Result<Runn
     let mut http = HttpServer::new(move || {
         HttpApp::new()
             .app_data(server.clone())
+            .wrap(from_fn(receipt::attach))
             .configure(health::routes)
             .configure(jwks::routes)
             .configure(hopae::routes)

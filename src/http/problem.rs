@@ -5,6 +5,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use rota_aggregates::connection::ConnectionRefusal;
 use rota_aggregates::credential::CredentialRefusal;
+use rota_aggregates::ledger::LedgerRefusal;
 use rota_aggregates::managed_rotation::RotationRefusal;
 use rota_aggregates::name_space::NameRefusal;
 use rota_aggregates::places::PlacesRefusal;
@@ -32,6 +33,7 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         | Failure::Connection(ConnectionRefusal::Unknown)
         | Failure::Rotation(RotationRefusal::Unknown)
         | Failure::Places(PlacesRefusal::UnknownEnvironment | PlacesRefusal::UnknownFolder)
+        | Failure::Ledger(LedgerRefusal::NoSuchAuditor)
         | Failure::NotFound(_) => StatusCode::NOT_FOUND,
         Failure::Workspace(WorkspaceRefusal::AlreadyOpen)
         | Failure::Webhook(WebhookRefusal::AlreadyRegistered | WebhookRefusal::Disabled)
@@ -40,6 +42,8 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         | Failure::Connection(_)
         | Failure::Rotation(_)
         | Failure::Name(_)
+        | Failure::Ledger(_)
+        | Failure::NothingLost
         | Failure::TooMany { .. }
         | Failure::InProgress => StatusCode::CONFLICT,
         Failure::Unauthenticated | Failure::Captured => StatusCode::UNAUTHORIZED,
@@ -48,7 +52,7 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         Failure::GoesOn => StatusCode::GATEWAY_TIMEOUT,
         Failure::KeyReused => StatusCode::UNPROCESSABLE_ENTITY,
         Failure::AnswerGone => StatusCode::GONE,
-        Failure::Overloaded | Failure::Unavailable(_) | Failure::OutcomeUnknown => {
+        Failure::Overloaded | Failure::Unavailable(_) | Failure::NotWhole(_) | Failure::OutcomeUnknown => {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Failure::NotRecordable(NotRecordable::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,

@@ -26,6 +26,17 @@ pub struct TileId {
     pub index: u64,
 }
 
+/// Hashes as a tile holds them: one after the other.
+pub fn to_bytes(hashes: &[Hash]) -> Vec<u8> {
+    hashes.iter().flat_map(|hash| hash.0).collect()
+}
+
+/// The hashes that a tile holds; `None` if it is cut short.
+pub fn from_bytes(bytes: &[u8]) -> Option<Vec<Hash>> {
+    let (hashes, rest) = bytes.as_chunks::<32>();
+    rest.is_empty().then(|| hashes.iter().map(|hash| Hash(*hash)).collect())
+}
+
 /// A tile that is full for ever.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FullTile {

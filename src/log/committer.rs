@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
 use rota_aggregates::authority::SignedRequest;
+use rota_aggregates::ids::Hash;
 use rota_aggregates::record::{Claim, Context, Record, stamp};
 use rota_aggregates::{CredentialId, Event, EventId, Position, Sequence, StreamId, Timestamp};
 use rota_projections::live::{Live, UseMark};
@@ -36,6 +37,8 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 use super::follow::Follower;
 use super::{Append, Batch, EventLog, LogError, NewEvent, Row, Side};
+use crate::ledger::rfc6962::leaf_hash;
+use crate::ledger::tile::Edge;
 use crate::telemetry;
 
 /// Commands that may wait.
@@ -64,19 +67,30 @@ pub struct Tip {
     pub live: Live,
     /// The used idempotency keys.
     pub replays: ReplayIndex,
+    /// The edge of the tree over the events. It is not folded: [`tree::resume`](super::tree::resume) takes it up.
+    pub tree: Edge,
 }
 
 impl Tip {
-    /// Takes an event in.
+    /// Takes an event in, but not its leaf.
     pub fn apply(&mut self, fact: &Fact<'_>) {
         self.live.apply(fact);
         self.replays.apply(fact);
     }
 
-    /// Takes an event in if it is the next one: whoever else moves the tip may have been faster.
-    pub(super) fn apply_next(&mut self, fact: &Fact<'_>) {
+    /// Takes an event and the hash of its leaf in if it is the next one: whoever else moves the tip may have been
+    /// faster.
+    pub(super) fn apply_next(&mut self, fact: &Fact<'_>, leaf: Hash) {
         if fact.position == self.live.next_position() {
             self.apply(fact);
+            self.grow(fact.position, leaf);
+        }
+    }
+
+    /// Takes a leaf into the tree if it is the next one. The tiles that it fills are written by whoever appended it.
+    fn grow(&mut self, position: Position, leaf: Hash) {
+        if position.0 == self.tree.size() {
+            self.tree.push(leaf, &mut Vec::new());
         }
     }
 }
@@ -364,6 +378,9 @@ struct Judged {
     /// is recorded.
     waiting: Vec<(Job, usize, Verdict)>,
     batch: Batch,
+    /// The hashes of the batch's leaves, and the tree with them.
+    leaves: Vec<Hash>,
+    tree: Edge,
 }
 
 impl Judged {
@@ -438,9 +455,9 @@ impl Worker {
                 if judged.accepted.is_empty() {
                     return;
                 }
-                let Judged { mut accepted, waiting, batch } = judged;
+                let Judged { mut accepted, waiting, batch, leaves, tree } = judged;
                 telemetry::committed(accepted.len(), batch.rows.len());
-                self.take_in(&mut accepted, &batch);
+                self.take_in(&mut accepted, &batch, &leaves, tree);
                 for item in accepted {
                     let first = Position(batch.at.0 + item.first as u64);
                     let last = Position(first.0 + item.sequences.len() as u64 - 1);
@@ -508,6 +525,7 @@ impl Worker {
     fn judge(&self, jobs: Vec<Job>, marks: Vec<UseMark>) -> Judged {
         let shared = self.tip.tip.read();
         let mut batch = Batch { at: shared.live.next_position(), marks, ..Batch::default() };
+        let mut tree = shared.tree.clone();
         let mut time = shared.live.last_time();
         let mut sequences: HashMap<StreamId, Sequence> = HashMap::new();
         let mut claims: HashMap<[u8; 32], (Claim, Position)> = HashMap::new();
@@ -577,7 +595,14 @@ impl Worker {
             batch.shred.extend_from_slice(&job.append.shred);
             accepted.push(Accepted { job, order, first, sequences: numbers, time });
         }
-        Judged { accepted, waiting, batch }
+        drop(shared);
+        let leaves: Vec<Hash> = batch.rows.iter().map(|row| leaf_hash(&row.leaf)).collect();
+        if tree.size() == batch.at.0 {
+            for leaf in &leaves {
+                tree.push(*leaf, &mut batch.tiles);
+            }
+        }
+        Judged { accepted, waiting, batch, leaves, tree }
     }
 
     /// Writes the batch, and settles a doubtful outcome by looking.
@@ -605,9 +630,12 @@ impl Worker {
         }
     }
 
-    fn take_in(&self, accepted: &mut [Accepted], batch: &Batch) {
+    fn take_in(&self, accepted: &mut [Accepted], batch: &Batch, leaves: &[Hash], tree: Edge) {
         let mut kept = Vec::with_capacity(batch.rows.len());
         let mut tip = self.tip.tip.write();
+        if tip.tree.size() == batch.at.0 {
+            tip.tree = tree;
+        }
         for item in accepted {
             let rows = &batch.rows[item.first..];
             let events = std::mem::take(&mut item.job.append.events);
@@ -616,7 +644,8 @@ impl Worker {
             {
                 let position = Position(batch.at.0 + (item.first + offset) as u64);
                 let claim = item.job.append.claim.filter(|_| offset == 0);
-                tip.apply_next(&fact(&event, &row.side, position, *sequence, item.time, claim));
+                let leaf = leaves[item.first + offset];
+                tip.apply_next(&fact(&event, &row.side, position, *sequence, item.time, claim), leaf);
                 let NewEvent { id, stream, context, event, .. } = event;
                 kept.push(Kept {
                     position,

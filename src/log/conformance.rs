@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use rota_aggregates::authority::{Actor, Dialect, Proof};
 use rota_aggregates::credential::CredentialDescribed;
+use rota_aggregates::ids::Hash;
 use rota_aggregates::observation::{PartRef, SealedPart};
 use rota_aggregates::record::{Context, SealedHashes, encode_body, stamp};
 use rota_aggregates::{
@@ -22,8 +23,11 @@ use rota_projections::live::UseMark;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::lease::Leases;
+use super::lease::{Leases, Token};
+use super::tree::{self, SignedRoot, TreeStore};
 use super::{Batch, EventLog, LogError, Page, Row, Side, StoredEvent};
+use crate::ledger::rfc6962::leaf_hash;
+use crate::ledger::tile::{Edge, FullTile, TileId};
 use crate::sealing::Sealed;
 
 /// Makes the logs that the suite tries.
@@ -383,6 +387,119 @@ pub async fn a_value_is_begun_once(workshop: &dyn Workshop) {
     assert_eq!(log.meta("a").await.expect("a value").as_deref(), Some(&b"first"[..]));
 }
 
+/// Tiles that a batch brings are there with its events, in order, and stay as they are; a refused batch brings none.
+pub async fn tiles_come_with_their_events(workshop: &dyn Workshop) {
+    let log = workshop.fresh().await;
+    let (mut edge, mut every, mut at) = (Edge::default(), Vec::new(), 0);
+    for size in SIZES.into_iter().chain([700]) {
+        let mut next = batch(at, size);
+        for row in &next.rows {
+            edge.push(leaf_hash(&row.leaf), &mut next.tiles);
+        }
+        let late = Batch { at: Position(at + 1), ..next.clone() };
+        assert!(matches!(log.append(&late).await, Err(LogError::Behind { .. })), "{size} rows come too late");
+        assert_tiles(&*log, &every).await;
+        append(&*log, &next).await;
+        every.extend(next.tiles);
+        at += size as u64;
+        assert_tiles(&*log, &every).await;
+        let resumed = tree::resume(&*log, at, |_, _| panic!("every tile is there")).await;
+        assert_eq!(resumed.expect("the tree is taken up again"), edge, "the tree of {at} events");
+    }
+    let Some(first) = every.first() else { panic!("no tile was filled") };
+    let other = FullTile { id: first.id, hashes: vec![Hash([7; 32]); 256] };
+    // Keeping what is kept is no error, and changes nothing.
+    log.tree().put_tiles(&[other]).await.expect("a tile that is there is passed over");
+    assert_tiles(&*log, &every).await;
+    if let Some(log) = workshop.reopen(log).await {
+        assert_tiles(&*log, &every).await;
+        let resumed = tree::resume(&*log, at, |_, _| panic!("every tile is there")).await;
+        assert_eq!(resumed.expect("the tree is taken up again"), edge);
+    }
+}
+
+async fn assert_tiles(log: &dyn EventLog, expected: &[FullTile]) {
+    for level in 0..3 {
+        let expected: Vec<_> = expected.iter().filter(|tile| tile.id.level == level).cloned().collect();
+        let count = log.tree().count_tiles(level).await.expect("tiles are counted");
+        assert_eq!(count, expected.len() as u64, "tiles of level {level}");
+        let found = log.tree().tiles(level, 0, count + 2).await.expect("tiles are read");
+        assert_eq!(found, expected, "the tiles of level {level}");
+        let found = log.tree().tiles(level, 1, 2).await.expect("tiles are read");
+        let some: Vec<_> = expected.into_iter().skip(1).take(2).collect();
+        assert_eq!(found, some, "some tiles of level {level}");
+    }
+}
+
+/// A log that was written without tiles gets them when its tree is taken up, and the same ones.
+pub async fn a_tree_is_made_afterwards(workshop: &dyn Workshop) {
+    let log = workshop.fresh().await;
+    let (mut edge, mut every) = (Edge::default(), Vec::new());
+    for at in (0..2_000).step_by(250) {
+        append(&*log, &batch(at, 250)).await;
+    }
+    for number in 0..2_000 {
+        edge.push(leaf_hash(&row(number).leaf), &mut every);
+    }
+    // A program that knew of the tree has written a part of it.
+    log.tree().put_tiles(&every[..2]).await.expect("tiles are written");
+    let mut told = 0;
+    let resumed = tree::resume(&*log, 2_000, |done, total| {
+        assert!(told < done && done <= total, "{told} and then {done} of {total}");
+        told = done;
+    });
+    assert_eq!(resumed.await.expect("the tree is taken up"), edge);
+    assert_eq!(told, 5 * 256, "the leaves under the tiles that were missing");
+    assert_tiles(&*log, &every).await;
+    let first = tree::hashes(&*log, TileId { level: 1, index: 0 }, 7).await.expect("hashes of a level above");
+    assert_eq!(Some(first.as_slice()), edge.open_tile(TileId { level: 1, index: 0 }));
+}
+
+fn signed_root(size: u64, token: u64) -> SignedRoot {
+    let note = format!("log.example\n{size}\nroot\n\n\u{2014} log.example AAAA\n");
+    SignedRoot { size, root: Hash([size as u8; 32]), time: time(size), note, token: Token(token) }
+}
+
+/// Of two who would sign after the same root one does; a deposed signer does not; and what is kept is found by
+/// size and by time.
+pub async fn roots_are_signed_one_after_the_other(workshop: &dyn Workshop) {
+    let log = workshop.fresh().await;
+    let tree = log.tree();
+    assert_eq!(tree.signed().await.expect("nothing is signed"), None);
+    assert_eq!(tree.checkpoint_at(time(9)).await.expect("nothing is kept"), None);
+    let sign = async |size, token, before, keep| {
+        tree.sign(&signed_root(size, token), before, keep).await.expect("a root is signed, or not")
+    };
+    assert!(!sign(5, 1, Some(4), true).await, "after a root that is not there");
+    assert!(sign(5, 1, None, true).await);
+    assert!(!sign(5, 1, None, true).await, "as the first one, again");
+    assert!(sign(7, 1, Some(5), false).await);
+    assert!(!sign(8, 1, Some(5), true).await, "after a root that is not the last one any more");
+    assert!(sign(9, 3, Some(7), true).await);
+    assert!(!sign(11, 2, Some(9), true).await, "by a signer who was deposed");
+    assert!(sign(12, 3, Some(9), true).await);
+    assert_eq!(tree.signed().await.expect("a root is signed"), Some(signed_root(12, 3)));
+    let sizes = async |after, limit| {
+        let kept = tree.checkpoints(after, limit).await.expect("checkpoints are kept");
+        kept.into_iter().map(|kept| kept.size).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(0, 10).await, [5, 9, 12]);
+    assert_eq!(sizes(5, 1).await, [9]);
+    assert_eq!(sizes(12, 10).await, [0; 0]);
+    for (at, size) in [(4, None), (5, Some(5)), (8, Some(5)), (9, Some(9)), (100, Some(12))] {
+        let found = tree.checkpoint_at(time(at)).await.expect("checkpoints are kept");
+        assert_eq!(found.map(|found| found.size), size, "at {at}");
+    }
+    let cosigned = SignedRoot { note: format!("{}more\n", signed_root(12, 3).note), ..signed_root(12, 3) };
+    tree.keep_checkpoint(&cosigned).await.expect("a checkpoint is replaced");
+    let kept = tree.checkpoints(9, 10).await.expect("checkpoints are kept");
+    assert_eq!(kept.as_slice(), std::slice::from_ref(&cosigned));
+    if let Some(log) = workshop.reopen(log).await {
+        assert_eq!(log.tree().signed().await.expect("a root is signed"), Some(signed_root(12, 3)));
+        assert_eq!(log.tree().checkpoint_at(time(100)).await.expect("checkpoints are kept"), Some(cosigned));
+    }
+}
+
 /// The whole suite, one after another; `done` is told the name of each. For a store of which there is only one.
 pub async fn every(workshop: &dyn Workshop, mut done: impl FnMut(&str)) {
     macro_rules! run {
@@ -391,7 +508,8 @@ pub async fn every(workshop: &dyn Workshop, mut done: impl FnMut(&str)) {
     run! {
         starts_empty positions_are_dense only_at_the_tip one_of_many_writers_wins a_tailing_reader_misses_nothing
         single_events_come_in_order shredding_empties_one_part marks_replace_each_other named_values_are_kept
-        a_value_is_begun_once rewrapping_revives_nothing reopening_changes_nothing
+        a_value_is_begun_once rewrapping_revives_nothing tiles_come_with_their_events a_tree_is_made_afterwards
+        roots_are_signed_one_after_the_other reopening_changes_nothing
     }
 }
 
@@ -422,6 +540,8 @@ pub struct FaultyLog {
     blind: AtomicU64,
     /// How many reads fail after each write whose outcome is unknown.
     blind_after: u64,
+    /// A position whose leaf is not read as it was written.
+    altered: AtomicU64,
     held: watch::Sender<bool>,
     /// Writes that have begun.
     begun: watch::Sender<u64>,
@@ -438,6 +558,7 @@ impl FaultyLog {
             plan: Box::new(plan),
             blind: AtomicU64::new(0),
             blind_after: 0,
+            altered: AtomicU64::new(u64::MAX),
             held: watch::channel(false).0,
             begun: watch::channel(0).0,
         }
@@ -447,6 +568,11 @@ impl FaultyLog {
     #[must_use]
     pub fn blind_after_doubt(self, reads: u64) -> Self {
         Self { blind_after: reads, ..self }
+    }
+
+    /// From now on one bit of the leaf at a position is another than the one that was written.
+    pub fn alter(&self, position: Position) {
+        self.altered.store(position.0, Ordering::SeqCst);
     }
 
     /// Holds every write from now on, before it reaches the store.
@@ -521,7 +647,12 @@ impl EventLog for FaultyLog {
 
     async fn read(&self, from: Position, limit: usize) -> Result<Page, LogError> {
         self.see()?;
-        self.inner.read(from, limit).await
+        let mut page = self.inner.read(from, limit).await?;
+        let altered = self.altered.load(Ordering::SeqCst).checked_sub(from.0);
+        if let Some((leaf, _)) = altered.and_then(|at| page.leaves.get_mut(at as usize)) {
+            leaf[0] ^= 1;
+        }
+        Ok(page)
     }
 
     async fn read_at(&self, positions: &[Position]) -> Result<Vec<StoredEvent>, LogError> {
@@ -567,6 +698,10 @@ impl EventLog for FaultyLog {
 
     fn is_shared(&self) -> bool {
         self.inner.is_shared()
+    }
+
+    fn tree(&self) -> &dyn TreeStore {
+        self.inner.tree()
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

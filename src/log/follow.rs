@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::committer::{PAGE, SharedTip, decode};
 use super::{EventLog, LogError};
+use crate::ledger::rfc6962::leaf_hash;
 
 /// After a failure the next attempt waits this long.
 const RETRY: Duration = Duration::from_secs(1);
@@ -33,10 +34,11 @@ impl Follower {
             let page = self.log.read(from, PAGE).await?;
             let full = page.leaves.len() >= PAGE;
             if !page.leaves.is_empty() {
+                let leaves: Vec<_> = page.leaves.iter().map(|(leaf, _)| leaf_hash(leaf)).collect();
                 let recorded = decode(page).collect::<Result<Vec<_>, _>>()?;
                 let mut tip = self.tip.tip.write();
-                for event in &recorded {
-                    tip.apply_next(&event.fact());
+                for (event, leaf) in recorded.iter().zip(leaves) {
+                    tip.apply_next(&event.fact(), leaf);
                 }
                 let next = tip.live.next_position();
                 drop(tip);

@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
+use rota_aggregates::ids::Hash;
 use rota_aggregates::observation::{PartRef, SealedPart};
-use rota_aggregates::{CredentialId, Position};
+use rota_aggregates::{CredentialId, Position, Timestamp};
 use rota_projections::live::UseMark;
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::lease::{Leases, Token};
+use super::tree::{SignedRoot, TreeStore};
 use super::{Batch, EventLog, LogError, Page, Side, StoredEvent};
+use crate::ledger::tile::{FullTile, TileId};
 
 /// Somebody who waits for more looks again after so long.
 const LOOK: Duration = Duration::from_secs(1);
@@ -24,6 +27,9 @@ struct Stored {
     meta: BTreeMap<String, Vec<u8>>,
     marks: BTreeMap<CredentialId, UseMark>,
     leases: BTreeMap<String, Held>,
+    tiles: BTreeMap<TileId, Vec<Hash>>,
+    signed: Option<SignedRoot>,
+    checkpoints: BTreeMap<u64, SignedRoot>,
 }
 
 struct Held {
@@ -49,6 +55,14 @@ impl MemoryLog {
     /// An empty log that several services in this process use as replicas use a server.
     pub fn shared() -> Self {
         Self { shared: true, ..Self::default() }
+    }
+}
+
+impl Stored {
+    fn put_tiles(&mut self, tiles: &[FullTile]) {
+        for tile in tiles {
+            self.tiles.entry(tile.id).or_insert_with(|| tile.hashes.clone());
+        }
     }
 }
 
@@ -79,6 +93,7 @@ impl EventLog for MemoryLog {
             }
         }
         stored.marks.extend(batch.marks.iter().map(|mark| (mark.credential, *mark)));
+        stored.put_tiles(&batch.tiles);
         self.grown.send_replace(Position(stored.events.len() as u64));
         Ok(())
     }
@@ -159,8 +174,63 @@ impl EventLog for MemoryLog {
         true
     }
 
+    fn tree(&self) -> &dyn TreeStore {
+        self
+    }
+
     fn leases(&self) -> Option<&dyn Leases> {
         self.shared.then_some(self)
+    }
+}
+
+#[async_trait]
+impl TreeStore for MemoryLog {
+    async fn tiles(&self, level: u8, from: u64, count: u64) -> Result<Vec<FullTile>, LogError> {
+        let stored = self.stored.lock();
+        let (first, end) = (TileId { level, index: from }, TileId { level, index: from + count });
+        let tiles = stored.tiles.range(first..end);
+        Ok(tiles.map(|(id, hashes)| FullTile { id: *id, hashes: hashes.clone() }).collect())
+    }
+
+    async fn count_tiles(&self, level: u8) -> Result<u64, LogError> {
+        Ok(self.stored.lock().tiles.keys().filter(|id| id.level == level).count() as u64)
+    }
+
+    async fn put_tiles(&self, tiles: &[FullTile]) -> Result<(), LogError> {
+        self.stored.lock().put_tiles(tiles);
+        Ok(())
+    }
+
+    async fn signed(&self) -> Result<Option<SignedRoot>, LogError> {
+        Ok(self.stored.lock().signed.clone())
+    }
+
+    async fn sign(&self, new: &SignedRoot, before: Option<u64>, keep: bool) -> Result<bool, LogError> {
+        let mut stored = self.stored.lock();
+        let last = stored.signed.as_ref();
+        if last.map(|last| last.size) != before || last.is_some_and(|last| last.token > new.token) {
+            return Ok(false);
+        }
+        stored.signed = Some(new.clone());
+        if keep {
+            stored.checkpoints.insert(new.size, new.clone());
+        }
+        Ok(true)
+    }
+
+    async fn keep_checkpoint(&self, checkpoint: &SignedRoot) -> Result<(), LogError> {
+        self.stored.lock().checkpoints.insert(checkpoint.size, checkpoint.clone());
+        Ok(())
+    }
+
+    async fn checkpoint_at(&self, time: Timestamp) -> Result<Option<SignedRoot>, LogError> {
+        let stored = self.stored.lock();
+        Ok(stored.checkpoints.values().rev().find(|kept| kept.time <= time).cloned())
+    }
+
+    async fn checkpoints(&self, after: u64, limit: usize) -> Result<Vec<SignedRoot>, LogError> {
+        let stored = self.stored.lock();
+        Ok(stored.checkpoints.range(after + 1..).take(limit).map(|(_, kept)| kept.clone()).collect())
     }
 }
 

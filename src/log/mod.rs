@@ -19,7 +19,8 @@
 //! The [`committer`] sits above and is the only caller of `append`: it takes all waiting commands, judges
 //! each against the tip and the commands before it in the batch, and commits once for all of them. On a store that
 //! several processes share, [`follow`] moves the tip along with what the others append, [`read_index`] proves that
-//! it is current, and [`lease`] says which of them does a job.
+//! it is current, and [`lease`] says which of them does a job. [`tree`] is what a store keeps of the Merkle tree over
+//! its events.
 
 pub mod committer;
 pub mod conformance;
@@ -32,6 +33,7 @@ pub mod migrate;
 pub mod postgres;
 pub mod read_index;
 pub mod sqlite;
+pub mod tree;
 
 use async_trait::async_trait;
 use rota_aggregates::observation::PartRef;
@@ -40,6 +42,8 @@ use rota_aggregates::{Event, EventId, Position, Sequence, StreamId, Timestamp};
 use rota_projections::live::UseMark;
 
 use self::lease::Leases;
+use self::tree::TreeStore;
+use crate::ledger::tile::FullTile;
 use crate::sealing::Sealed;
 
 /// What becomes durable beside an event and can be destroyed without it.
@@ -110,6 +114,8 @@ pub struct Batch {
     pub shred: Vec<PartRef>,
     /// Uses of secrets to be noted.
     pub marks: Vec<UseMark>,
+    /// The tiles of the tree that the events fill.
+    pub tiles: Vec<FullTile>,
 }
 
 impl Batch {
@@ -261,6 +267,9 @@ pub trait EventLog: Send + Sync + 'static {
     fn is_shared(&self) -> bool {
         false
     }
+
+    /// Where it keeps the tree over its events.
+    fn tree(&self) -> &dyn TreeStore;
 
     /// Who grants leases; `None` where there is nobody else who could want one.
     fn leases(&self) -> Option<&dyn Leases> {

@@ -12,6 +12,7 @@ mod at_most_two_live_versions;
 mod dead_is_dead;
 mod exactly_once;
 mod no_plaintext_at_rest;
+mod nothing_is_altered_unseen;
 mod refusal_changes_nothing;
 mod time_is_half_open_and_the_ledgers;
 mod views_are_disposable;

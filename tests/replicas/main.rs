@@ -6,6 +6,7 @@ mod behind;
 mod copying;
 #[cfg(feature = "esdb")]
 mod esdb;
+mod ledger;
 mod memory;
 mod notices;
 mod postgres;

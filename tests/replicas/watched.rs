@@ -12,6 +12,7 @@ use rota::app::{App, Opened, OperatorKey, Options, StoreUrl};
 use rota::http::{Running, ServeOptions, start};
 use rota::log::lease::Leases;
 use rota::log::memory::MemoryLog;
+use rota::log::tree::TreeStore;
 use rota::log::{Batch, EventLog, LogError, Page, StoredEvent};
 use rota::sealing::MasterKey;
 use rota_aggregates::Position;
@@ -60,6 +61,10 @@ impl Watched {
 
 #[async_trait]
 impl EventLog for Watched {
+    fn tree(&self) -> &dyn TreeStore {
+        self.inner.tree()
+    }
+
     async fn append(&self, batch: &Batch) -> Result<(), LogError> {
         self.see()?;
         self.inner.append(batch).await

@@ -85,6 +85,9 @@ macro_rules! suite {
                 named_values_are_kept,
                 a_value_is_begun_once,
                 rewrapping_revives_nothing,
+                tiles_come_with_their_events,
+                a_tree_is_made_afterwards,
+                roots_are_signed_one_after_the_other,
                 reopening_changes_nothing,
             ]);
         )+

@@ -464,6 +464,13 @@ async fn a_restored_backup_forgets_what_came_after_it() {
     let opened = house.open().await;
     assert_eq!(opened.replayed, backed_up.0, "the snapshot of the longer ledger was passed over");
     assert_folded(&opened.app).await;
+    // More was signed for than there is.
+    let refused = opened.app.verify(&operator(), &first[0].public, &first[0].secret).await;
+    assert_eq!(
+        refused.map(|verified| verified.is_some()).map_err(|failure| failure.code()),
+        Err("history-lost")
+    );
+    opened.app.record_loss(&operator(), None, None).await.unwrap();
     assert_accepted(&opened.app, &first).await;
     for who in &second {
         let verified = opened.app.verify(&operator(), &who.public, &who.secret).await.unwrap();

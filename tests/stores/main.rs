@@ -13,6 +13,7 @@ mod postgres;
 #[path = "../support/postgres.rs"]
 mod postgres_server;
 mod replicas;
+mod signing;
 mod sqlite;
 #[path = "../support/mod.rs"]
 mod support;

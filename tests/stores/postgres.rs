@@ -12,6 +12,7 @@ use cqrs_es::persist::PersistedEventRepository;
 use postgres_es::PostgresEventRepository;
 use rota::log::conformance::{assert_holds, batch};
 use rota::log::postgres::{PostgresLog, PostgresUrl};
+use rota::log::tree::TreeStore;
 use rota::log::{Batch, EventLog, LogError, Page, StoredEvent};
 use rota::notices::postgres::PostgresNotices;
 use rota::notices::store::NoticeStore;
@@ -40,6 +41,10 @@ pub struct OneByOne(pub PostgresLog);
 
 #[async_trait]
 impl EventLog for OneByOne {
+    fn tree(&self) -> &dyn TreeStore {
+        self.0.tree()
+    }
+
     async fn append(&self, batch: &Batch) -> Result<(), LogError> {
         self.0.prefer_single_items();
         self.0.append(batch).await

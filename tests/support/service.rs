@@ -187,6 +187,15 @@ impl Service {
         self.server = Some(server);
     }
 
+    /// Stops, lets something happen to the files, and serves them again.
+    pub async fn restart_async(&mut self, meanwhile: impl AsyncFnOnce()) {
+        self.server.take().unwrap().stop().await;
+        meanwhile().await;
+        let server = self.home.serve().await;
+        self.operator = server.operator();
+        self.server = Some(server);
+    }
+
     /// Waits until a condition holds; fails after half a minute.
     pub async fn until<F: Future<Output = bool>>(condition: impl Fn() -> F) {
         let wait = async {

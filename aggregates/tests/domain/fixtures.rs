@@ -9,6 +9,10 @@ use rota_aggregates::credential::{
 use rota_aggregates::ids::{
     EnvironmentId, EventId, FolderId, Position, PublicKey, RequestId, Sequence, StreamId, WorkspaceId,
 };
+use rota_aggregates::ledger::{
+    LedgerAuditorDismissed, LedgerAuditorNamed, LedgerEvent, LedgerKeyAdded, LedgerKeyCause,
+    LedgerKeyRetired, LedgerRestored, SignsUntil,
+};
 use rota_aggregates::observation::{
     LeakReported, ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded,
     SessionEnded, leak_reported_id, old_secret_used_id, session_ended_id,
@@ -119,6 +123,7 @@ fn records() -> Vec<Record> {
         of_connections(),
         of_names(),
         of_managed_rotations(),
+        of_the_ledger(),
     ]
     .concat()
 }
@@ -333,6 +338,43 @@ fn of_webhooks() -> Vec<Record> {
     records.push(webhook(4, WebhookEnabled { at: at(4) }.into()));
     records.push(webhook(5, WebhookDeleted { at: at(5) }.into()));
     records
+}
+
+fn of_the_ledger() -> Vec<Record> {
+    const KEY: &str = "ledger.example/a+e2f268e5+AdkmKQw617WnLlXGtM34msYovLEL9C92nDubYmqutCUu";
+    let added = |cause, succeeds| LedgerKeyAdded {
+        origin: "ledger.example/a".to_owned(),
+        verifier_key: KEY.to_owned(),
+        sealed: hash(0x5e),
+        succeeds,
+        cause,
+        at: at(1),
+    };
+    let event = |sequence, event: LedgerEvent| {
+        let record = plain(sequence, StreamId::LEDGER, event);
+        let context = Context { workspace: WorkspaceId::default(), ..record.context };
+        Record { context, ..record }
+    };
+    let succeeds = vec![SignsUntil { verifier_key: KEY.to_owned(), until: at(60) }];
+    let retired =
+        LedgerKeyRetired { verifier_key: KEY.to_owned(), shredded: vec![secret_part(1)], at: at(60) };
+    let restored = LedgerRestored {
+        lost_from: Position(90),
+        former_origin: "ledger.example/a".to_owned(),
+        signed_size: 100,
+        signed_root: hash(0x11),
+        at: at(61),
+    };
+    let first = event(1, added(LedgerKeyCause::First, vec![]).into());
+    vec![
+        by(first, ActorKind::Scheduler, Dialect::Internal, Proof::SCHEDULE),
+        event(2, added(LedgerKeyCause::Call, succeeds.clone()).into()),
+        event(3, retired.into()),
+        event(4, restored.into()),
+        event(5, added(LedgerKeyCause::Restored, succeeds).into()),
+        event(6, LedgerAuditorNamed { auditor: id(7), at: at(62) }.into()),
+        event(7, LedgerAuditorDismissed { auditor: id(7), at: at(63) }.into()),
+    ]
 }
 
 fn of_token_keys() -> Vec<Record> {

@@ -7,6 +7,7 @@ mod describe;
 mod expiry;
 mod fixtures;
 mod issue;
+mod ledger;
 mod managed;
 mod managed_fixtures;
 mod managed_rotation;

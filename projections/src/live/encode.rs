@@ -83,6 +83,11 @@ impl Live {
             out.extend_from_slice(key.0.as_bytes());
             out.extend_from_slice(&position.0.to_le_bytes());
         }
+        out.extend_from_slice(&self.ledger_sequence.to_le_bytes());
+        // Writing to memory fails for no value of these types.
+        let ledger = serde_json::to_vec(&(&self.ledger, &self.ledger_private)).unwrap_or_default();
+        number(ledger.len(), out);
+        out.extend_from_slice(&ledger);
         let sealed: BTreeMap<_, _> = self.sealed.iter().collect();
         number(sealed.len(), out);
         for (index, versions) in sealed {
@@ -182,6 +187,10 @@ impl Live {
             let key = TokenKeyId(Uuid::from_bytes(input.array()?));
             live.token_private.insert(key, Position(input.u64()?));
         }
+        live.ledger_sequence = input.u32()?;
+        let length = input.u64()?;
+        let ledger = serde_json::from_slice(input.take(length as usize)?);
+        (live.ledger, live.ledger_private) = ledger.ok()?;
         for _ in 0..input.u64()? {
             let index = input.u32()?;
             let mut versions = Vec::new();

@@ -6,6 +6,7 @@ mod erase;
 mod events;
 mod forensics;
 mod introspect;
+mod ledger;
 mod query;
 mod reports;
 mod rotation_status;
@@ -75,7 +76,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/admin/rewrap", web::post().to(admin::rewrap))
         .route("/v1/admin/token-keys", web::get().to(admin::list_token_keys))
         .route("/v1/admin/token-keys", web::post().to(admin::replace_token_key))
-        .route("/v1/admin/jobs/{name}", web::get().to(admin::job));
+        .route("/v1/admin/jobs/{name}", web::get().to(admin::job))
+        .configure(ledger::routes);
 }
 
 /// Anything that is nowhere.

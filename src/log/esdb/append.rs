@@ -26,6 +26,7 @@ use super::connection::Fault;
 use super::note::{Destroyed, Note, Pointer};
 use super::side::{NewPart, parts_of};
 use super::{APPEND_BYTES_MAX, Inner};
+use crate::ledger::tile::FullTile;
 use crate::log::{Batch, LogError, Row};
 
 /// Leaf and metadata of one event come with so many bytes of their own.
@@ -43,6 +44,7 @@ pub(super) struct Draft {
     digests: Vec<(Uuid, [u8; 32])>,
     destroys: Vec<Uuid>,
     marks: Vec<UseMark>,
+    tiles: Vec<FullTile>,
     since: Instant,
     doubted: bool,
 }
@@ -195,6 +197,7 @@ impl Inner {
             parts: parts.iter().map(|p| p.pointer.0).collect(),
             destroys: found.into_values().map(|pointer| pointer.0).collect(),
             marks: batch.marks.clone(),
+            tiles: batch.tiles.clone(),
             since: Instant::now(),
             doubted: false,
         })
@@ -281,6 +284,10 @@ impl Inner {
         };
         if let Err(error) = self.delete_parts(draft.destroys).await {
             warn("destroyed parts are hidden and not deleted yet; the next sweep does it", error);
+        }
+        // One that is missing here is computed by whoever needs it, and written at the next start.
+        if let Err(error) = self.write_tiles(&draft.tiles).await {
+            warn("full tiles of the tree could not be written", error);
         }
         if let Err(error) = self.write_marks(&draft.marks).await {
             warn("use marks could not be written; they go with the next ones", error);

@@ -7,6 +7,9 @@
 //! | `NAME-values` | named values of the deployment, all in its last event |
 //! | `NAME-uses` | use marks |
 //! | `NAME_lease-JOB` | who does a job for all replicas, in its last event |
+//! | `NAME-tiles-LEVEL` | the full tiles of a level of the tree; revision = index |
+//! | `NAME-signed` | the root that was signed last, in its last event |
+//! | `NAME-checkpoints` | signed roots that are kept |
 //!
 //! - An event's data is its leaf, byte for byte. Its metadata ([`note`]) says where its sealed parts lie, with the
 //!   SHA-256 of each, and what its commit destroys.
@@ -23,6 +26,7 @@ mod lease;
 mod note;
 mod side;
 mod sweep;
+mod tree;
 mod url;
 mod values;
 
@@ -53,6 +57,7 @@ use self::note::{Note, Pointer};
 use self::side::{Content, PARALLEL};
 pub use self::url::EsdbUrl;
 use super::lease::Leases;
+use super::tree::TreeStore;
 use super::{Batch, EventLog, LogError, Page, StoredEvent};
 
 /// Events that are read in one call.
@@ -78,6 +83,9 @@ struct Names {
     values: String,
     uses: String,
     leases: String,
+    tiles: String,
+    signed: String,
+    checkpoints: String,
 }
 
 /// The digests of the newest parts that this process wrote.
@@ -148,6 +156,9 @@ impl EsdbLog {
                 values: format!("{name}-values"),
                 uses: format!("{name}-uses"),
                 leases: format!("{name}_lease-"),
+                tiles: format!("{name}-tiles-"),
+                signed: format!("{name}-signed"),
+                checkpoints: format!("{name}-checkpoints"),
             },
             random: SystemRandom::new(),
             known: AtomicU64::new(0),
@@ -457,6 +468,10 @@ impl EventLog for EsdbLog {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn tree(&self) -> &dyn TreeStore {
+        self
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

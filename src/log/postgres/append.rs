@@ -19,6 +19,7 @@ use sqlx::postgres::PgArguments;
 use sqlx::query::QueryScalar;
 use sqlx::{Postgres, query_scalar};
 
+use super::tree;
 use crate::log::{Batch, LogError, Row};
 use crate::sealing::Sealed;
 
@@ -86,6 +87,8 @@ pub fn batch<'q>(
 ) -> Result<QueryScalar<'q, Postgres, i64, PgArguments>, LogError> {
     const APPEND: &str = "SELECT append_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, \
         $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)";
+    const APPEND_WITH_TILES: &str = "SELECT append_batch_with_tiles($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
+        $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30)";
     let heads = batch.rows.iter().map(Head::read).collect::<Result<Vec<_>, _>>()?;
     let (types, ids): (Vec<_>, Vec<_>) = heads.iter().map(Head::aggregate).unzip();
     let rows = || batch.rows.iter();
@@ -95,7 +98,8 @@ pub fn batch<'q>(
         .collect();
     let [digests, secrets, answers, details] = shredded(&batch.shred);
     let marks = || batch.marks.iter();
-    Ok(query_scalar(APPEND)
+    let tiles = !batch.tiles.is_empty();
+    let query = query_scalar(if tiles { APPEND_WITH_TILES } else { APPEND })
         .bind(batch.at.0 as i64)
         .bind(attempt.as_slice())
         .bind(types)
@@ -122,17 +126,23 @@ pub fn batch<'q>(
         .bind(marks().map(|mark| mark.credential.0.as_bytes().to_vec()).collect::<Vec<_>>())
         .bind(marks().map(|mark| i64::from(mark.version)).collect::<Vec<_>>())
         .bind(marks().map(|mark| i64::from(mark.first)).collect::<Vec<_>>())
-        .bind(marks().map(|mark| i64::from(mark.last)).collect::<Vec<_>>()))
+        .bind(marks().map(|mark| i64::from(mark.last)).collect::<Vec<_>>());
+    if !tiles {
+        return Ok(query);
+    }
+    let (levels, indexes, hashes) = tree::columns(&batch.tiles);
+    Ok(query.bind(levels).bind(indexes).bind(hashes))
 }
 
 /// Whether the library can write the one event of a batch: it has a type for it, and it binds payloads as `jsonb`,
-/// which has no U+0000.
+/// which has no U+0000. One that fills a tile goes with that.
 pub fn is_single(batch: &Batch) -> bool {
     let [row] = batch.rows.as_slice() else { return false };
-    Head::read(row).is_ok_and(|head| {
-        let known = [Credential::TYPE, Workspace::TYPE].contains(&head.aggregate().0.as_str());
-        known && !head.data.get().contains("\\u0000")
-    })
+    batch.tiles.is_empty()
+        && Head::read(row).is_ok_and(|head| {
+            let known = [Credential::TYPE, Workspace::TYPE].contains(&head.aggregate().0.as_str());
+            known && !head.data.get().contains("\\u0000")
+        })
 }
 
 /// The one event of a batch as the library takes it: everything that belongs to it travels in its metadata.

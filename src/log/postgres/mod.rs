@@ -16,6 +16,7 @@ pub mod inspect;
 mod lease;
 pub mod migrate;
 mod read;
+mod tree;
 pub mod url;
 
 use std::path::Path;
@@ -37,6 +38,7 @@ use tokio::task::JoinHandle;
 use self::append::Attempt;
 pub use self::url::PostgresUrl;
 use super::lease::Leases;
+use super::tree::TreeStore;
 use super::{Batch, EventLog, LogError, Page, StoredEvent};
 
 /// Connections for reading, and for whatever is not an append.
@@ -416,6 +418,10 @@ impl EventLog for PostgresLog {
 
     fn is_shared(&self) -> bool {
         true
+    }
+
+    fn tree(&self) -> &dyn TreeStore {
+        self
     }
 
     fn leases(&self) -> Option<&dyn Leases> {

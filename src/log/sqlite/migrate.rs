@@ -3,7 +3,10 @@
 use crate::log::migrate::Migrations;
 
 /// The ledger's migrations.
-pub const LEDGER: Migrations = &[(1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql"))];
+pub const LEDGER: Migrations = &[
+    (1, "ledger", include_str!("../../../migrations/sqlite/0001_ledger.sql")),
+    (2, "tree", include_str!("../../../migrations/sqlite/0002_tree.sql")),
+];
 
 /// The views' migrations.
 pub const VIEWS: Migrations = &[

@@ -11,6 +11,7 @@
 pub mod inspect;
 mod migrate;
 mod statements;
+mod tree;
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::PermissionsExt;
@@ -33,6 +34,7 @@ use uuid::Uuid;
 pub use self::migrate::{NOTICES, VIEWS};
 pub use self::statements::ROWS_MAX;
 use super::migrate::migrate;
+use super::tree::TreeStore;
 use super::{Batch, EventLog, LogError, Page, Side, StoredEvent};
 use crate::sealing::Sealed;
 
@@ -173,16 +175,20 @@ impl SqliteLog {
             return Ok(());
         }
         // A batch above the largest statement is still one commit: the statements share a transaction.
-        if batch.rows.len() > ROWS_MAX {
+        if batch.rows.len() > ROWS_MAX || batch.tiles.len() > statements::TILES_MAX {
             return self.write_large(writer, batch).await;
         }
+        let tiles = !batch.tiles.is_empty();
         let size = statements::size_for(batch.rows.len());
         let mut arguments = SqliteArguments::default();
         bind_rows(&mut arguments, batch.at, &batch.rows, size)?;
         if extras {
             bind_extras(&mut arguments, batch)?;
         }
-        sqlx::query_with(statements::append(size, extras), arguments).execute(writer).await?;
+        if tiles {
+            tree::bind(&mut arguments, &batch.tiles)?;
+        }
+        sqlx::query_with(statements::append(size, extras, tiles), arguments).execute(writer).await?;
         Ok(())
     }
 
@@ -207,6 +213,7 @@ impl SqliteLog {
         let mut arguments = SqliteArguments::default();
         bind_extras(&mut arguments, batch)?;
         sqlx::query_with(statements::EXTRAS, arguments).execute(&mut *writer).await?;
+        tree::put(writer, &batch.tiles).await?;
         writer.execute("COMMIT").await?;
         Ok(())
     }
@@ -553,6 +560,10 @@ impl EventLog for SqliteLog {
             })
         });
         Ok(marks.collect())
+    }
+
+    fn tree(&self) -> &dyn TreeStore {
+        self
     }
 
     async fn backup(&self, path: &Path) -> Result<(), LogError> {

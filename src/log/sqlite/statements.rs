@@ -19,13 +19,16 @@ pub fn size_for(rows: usize) -> usize {
 /// The number of a part's column among those of `sealed`.
 const SEALED_COLUMNS: &str = "position, digest, secret, secret_key, answer, answer_key, details, details_key";
 
-/// Inserts `size` rows and commits. With `extras`, the lists of [`EXTRAS`] follow the rows.
-pub fn append(size: usize, extras: bool) -> &'static str {
-    static TEXTS: OnceLock<Vec<[String; 2]>> = OnceLock::new();
-    let texts =
-        TEXTS.get_or_init(|| SIZES.iter().map(|size| [text(*size, false), text(*size, true)]).collect());
+/// Inserts `size` rows and commits. With `extras`, the lists of [`EXTRAS`] follow the rows, and with `tiles` the
+/// tiles of [`TILES`] come last.
+pub fn append(size: usize, extras: bool, tiles: bool) -> &'static str {
+    static TEXTS: OnceLock<Vec<[String; 4]>> = OnceLock::new();
+    let all = |size: &usize| {
+        [(false, false), (true, false), (false, true), (true, true)].map(|(e, t)| text(*size, e, t))
+    };
+    let texts = TEXTS.get_or_init(|| SIZES.iter().map(all).collect());
     let index = SIZES.iter().position(|known| *known == size).unwrap_or(SIZES.len() - 1);
-    &texts[index][usize::from(extras)]
+    &texts[index][usize::from(extras) + 2 * usize::from(tiles)]
 }
 
 fn values(rows: usize, columns: usize) -> String {
@@ -33,7 +36,7 @@ fn values(rows: usize, columns: usize) -> String {
     vec![row; rows].join(",")
 }
 
-fn text(size: usize, extras: bool) -> String {
+fn text(size: usize, extras: bool, tiles: bool) -> String {
     let mut sql = format!(
         "BEGIN IMMEDIATE;\
          INSERT INTO events (position, leaf) SELECT column1, column2 FROM (VALUES {}) WHERE column1 IS NOT NULL;\
@@ -43,6 +46,9 @@ fn text(size: usize, extras: bool) -> String {
     );
     if extras {
         sql.push_str(EXTRAS);
+    }
+    if tiles {
+        sql.push_str(TILES);
     }
     sql.push_str("COMMIT");
     sql
@@ -58,3 +64,11 @@ pub const EXTRAS: &str = "\
     SELECT unhex(value->>0), value->>1, value->>2, value->>3 FROM json_each(?) WHERE true \
     ON CONFLICT (credential) DO UPDATE SET version = excluded.version, \
     first_used = excluded.first_used, last_used = excluded.last_used;";
+
+/// So many rows of [`ROWS_MAX`] fill at most: one tile of each level.
+pub const TILES_MAX: usize = 8;
+
+/// Keeps tiles; rows without an id are passed over.
+pub const TILES: &str = "\
+    INSERT OR IGNORE INTO tiles (id, hashes) SELECT column1, column2 FROM \
+    (VALUES (?,?),(?,?),(?,?),(?,?),(?,?),(?,?),(?,?),(?,?)) WHERE column1 IS NOT NULL;";

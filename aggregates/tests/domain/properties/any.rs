@@ -13,6 +13,10 @@ use rota_aggregates::credential::{
 use rota_aggregates::ids::{
     CredentialId, EventId, Hash, Position, PublicKey, RequestId, Sequence, StreamId, TokenKeyId, WorkspaceId,
 };
+use rota_aggregates::ledger::{
+    LedgerAuditorDismissed, LedgerAuditorNamed, LedgerEvent, LedgerKeyAdded, LedgerKeyCause,
+    LedgerKeyRetired, LedgerRestored, SignsUntil,
+};
 use rota_aggregates::observation::{
     LeakReported, ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded,
 };
@@ -245,6 +249,38 @@ fn token_keys_event() -> BoxedStrategy<Event> {
     .boxed()
 }
 
+fn ledger_event() -> BoxedStrategy<Event> {
+    let cause = select(vec![LedgerKeyCause::First, LedgerKeyCause::Call, LedgerKeyCause::Restored]);
+    let key = || any::<String>();
+    let succeeds =
+        vec((key(), time()).prop_map(|(verifier_key, until)| SignsUntil { verifier_key, until }), 0..3);
+    prop_oneof![
+        (key(), key(), sha(), succeeds, cause, time()).prop_map(
+            |(origin, verifier_key, sealed, succeeds, cause, at)| LedgerEvent::from(LedgerKeyAdded {
+                origin,
+                verifier_key,
+                sealed,
+                succeeds,
+                cause,
+                at,
+            })
+        ),
+        (key(), some_parts(), time()).prop_map(|(verifier_key, shredded, at)| {
+            LedgerKeyRetired { verifier_key, shredded, at }.into()
+        }),
+        (0..EXACT_MAX, key(), 0..EXACT_MAX, sha(), time()).prop_map(
+            |(lost_from, former_origin, signed_size, signed_root, at)| {
+                let lost_from = Position(lost_from);
+                LedgerRestored { lost_from, former_origin, signed_size, signed_root, at }.into()
+            }
+        ),
+        (uuid(), time()).prop_map(|(auditor, at)| LedgerAuditorNamed { auditor, at }.into()),
+        (uuid(), time()).prop_map(|(auditor, at)| LedgerAuditorDismissed { auditor, at }.into()),
+    ]
+    .prop_map(Event::from)
+    .boxed()
+}
+
 fn context() -> BoxedStrategy<Context> {
     let actor_kind = select(vec![
         ActorKind::Operator,
@@ -287,6 +323,7 @@ fn stream() -> impl Strategy<Value = StreamId> {
             StreamId::refusals(id),
             StreamId::shredding(WorkspaceId(id)),
             StreamId::TOKEN_KEYS,
+            StreamId::LEDGER,
         ])
     })
 }
@@ -298,6 +335,7 @@ pub fn record() -> BoxedStrategy<Record> {
         credential_event(),
         observation_event(),
         token_keys_event(),
+        ledger_event(),
     ];
     let claim = option::of((sha(), sha()).prop_map(|(key, fingerprint)| Claim { key, fingerprint }));
     let sealed =
