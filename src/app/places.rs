@@ -1,9 +1,9 @@
 //! Environments and folders of a workspace: adding, changing, removing, finding.
 
 use rota_aggregates::authority::Role;
-use rota_aggregates::places::{GIVEN, PlacesCommand};
+use rota_aggregates::places::{GIVEN, PlacesCommand, PlacesRefusal};
 use rota_aggregates::record::Record;
-use rota_aggregates::{EnvironmentId, FolderId, Position, StreamId, Timestamp, WorkspaceId};
+use rota_aggregates::{EnvironmentId, FolderId, Position, SpaceId, StreamId, Timestamp, WorkspaceId};
 use rota_projections::Details;
 use rota_projections::live::LivePlaces;
 use serde_json::{Map, Value};
@@ -162,7 +162,7 @@ impl App {
         let command = |_: &LivePlaces, now| {
             Ok(PlacesCommand::AddEnvironment { environment: id, slug: slug.to_owned(), now })
         };
-        let position = self.change_places(caller, workspace, command, &described).await?;
+        let position = self.change_places(caller, workspace, command, &described, None).await?;
         Ok((self.environment_view(&self.live_places(workspace)?, workspace, id).await?, position))
     }
 
@@ -182,7 +182,7 @@ impl App {
             let slug = slug.map_or_else(|| before.slug.clone(), str::to_owned);
             Ok(PlacesCommand::ChangeEnvironment { environment: id, slug, renamed: name.is_some(), now })
         };
-        let position = self.change_places(caller, workspace, command, &described).await?;
+        let position = self.change_places(caller, workspace, command, &described, None).await?;
         Ok((self.environment_view(&self.live_places(workspace)?, workspace, id).await?, position))
     }
 
@@ -196,7 +196,8 @@ impl App {
         caller.allow(workspace, &[Role::Admin], "project")?;
         let view = self.environment_view(&self.live_places(workspace)?, workspace, id).await?;
         let command = |_: &LivePlaces, now| Ok(PlacesCommand::RemoveEnvironment { environment: id, now });
-        let position = self.change_places(caller, workspace, command, &Described::default()).await?;
+        let position =
+            self.change_places(caller, workspace, command, &Described::default(), Some(id.root())).await?;
         Ok((view, position))
     }
 
@@ -261,7 +262,7 @@ impl App {
             let parent = find(places, place)?;
             Ok(PlacesCommand::AddFolder { folder: id, parent, name: name.to_owned(), now })
         };
-        let position = self.change_places(caller, place.workspace, command, &described).await?;
+        let position = self.change_places(caller, place.workspace, command, &described, None).await?;
         Ok((self.folder_view(&self.live_places(place.workspace)?, place.workspace, id).await?, position))
     }
 
@@ -280,7 +281,7 @@ impl App {
             let name = edit.name.clone().or(before).unwrap_or_default();
             Ok(PlacesCommand::ChangeFolder { folder: id, name, described: edit.description.is_some(), now })
         };
-        let position = self.change_places(caller, workspace, command, &described).await?;
+        let position = self.change_places(caller, workspace, command, &described, None).await?;
         Ok((self.folder_view(&self.live_places(workspace)?, workspace, id).await?, position))
     }
 
@@ -294,17 +295,20 @@ impl App {
         caller.allow(workspace, &[Role::Admin], "project")?;
         let view = self.folder_view(&self.live_places(workspace)?, workspace, id).await?;
         let command = |_: &LivePlaces, now| Ok(PlacesCommand::RemoveFolder { folder: id, now });
-        let position = self.change_places(caller, workspace, command, &Described::default()).await?;
+        let position =
+            self.change_places(caller, workspace, command, &Described::default(), Some(id)).await?;
         Ok((view, position))
     }
 
-    /// Changes the places of a workspace. The event's position; `None` if it was so already.
+    /// Changes the places of a workspace. `emptied` is a folder that must have nothing in it. The event's position;
+    /// `None` if it was so already.
     async fn change_places(
         &self,
         caller: &Caller,
         workspace: WorkspaceId,
         command: impl Fn(&LivePlaces, Timestamp) -> Result<PlacesCommand, Failure>,
         described: &Described,
+        emptied: Option<FolderId>,
     ) -> Result<Option<Position>, Failure> {
         caller.allow(workspace, &[Role::Admin], "project")?;
         for _ in 0..ATTEMPTS_MAX {
@@ -313,6 +317,15 @@ impl App {
             let stream = StreamId::places(workspace);
             let Some(event) = places.state.decide(command(&places, now)?)? else { return Ok(None) };
             expected.push((stream, places.sequence));
+            if let Some(folder) = emptied.map(SpaceId::folder) {
+                // Whoever puts something there writes to this stream.
+                let tip = self.tip.tip.read();
+                let names = tip.live.names(folder);
+                if names.is_some_and(|names| !names.state.names.is_empty()) {
+                    return Err(PlacesRefusal::NotEmpty.into());
+                }
+                expected.push((StreamId::name_space(folder), names.map(|names| names.sequence)));
+            }
             let place = self.place()?;
             // Held until the command is recorded: see `rewrap`.
             let _ring = self.keys();

@@ -1,5 +1,7 @@
 //! The wire formats that rota speaks, over HTTP, on a server in this process.
 
+#[path = "../support/postgres.rs"]
+mod postgres;
 #[path = "../support/signer.rs"]
 mod signer;
 #[path = "../support/mod.rs"]
@@ -17,8 +19,13 @@ mod hopae_errors;
 mod hopae_keys;
 mod hopae_rotate;
 mod infisical;
+mod infisical_connections;
 mod infisical_identity;
 mod infisical_places;
+mod infisical_rotations;
+mod infisical_sdk;
+mod infisical_secrets;
+mod infisical_target;
 mod introspect;
 mod nginx;
 mod spritz;

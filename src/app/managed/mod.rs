@@ -34,6 +34,7 @@ use uuid::Uuid;
 
 pub use self::attempt::RotateManaged;
 pub use self::connections::{ConnectionEdit, ConnectionView, NewConnection};
+pub use self::deletion::DeleteRotation;
 pub use self::plan::RotationPlan;
 pub use self::rotations::{NewRotation, RotationEdit, RotationView};
 pub use self::secrets::{Generated, MappedSecret};

@@ -4,6 +4,7 @@ use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use rota_aggregates::authority::Role;
+use rota_aggregates::managed_rotation::RotationRefusal;
 use rota_aggregates::places::PlacesRefusal;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -47,9 +48,15 @@ impl Refused {
         Self::new(StatusCode::BAD_REQUEST, "BadRequest", message.into(), "invalid-input")
     }
 
+    /// What was tried did not succeed.
+    pub(super) fn failed(message: impl Into<String>) -> Self {
+        let status = StatusCode::INTERNAL_SERVER_ERROR;
+        Self::new(status, "InternalServerError", message.into(), "target-failed")
+    }
+
     /// The input is not what is asked for.
     pub(super) fn issues(issues: &[Issue]) -> Self {
-        let issue = |issue: &Issue| json!({ "code": issue.code.name(), "message": issue.message, "path": issue.path });
+        let issue = |issue: &Issue| json!({ "code": issue.code.as_str(), "message": issue.message, "path": issue.path });
         let message: Vec<_> = issues.iter().map(issue).collect();
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "ValidationFailure", message, "invalid-input")
     }
@@ -122,13 +129,17 @@ impl From<Failure> for Refused {
             refused.0.failure = Some(failure);
             return refused;
         }
-        if let Failure::Places(PlacesRefusal::Invalid { field, reason }) = &failure {
+        if let Failure::Places(PlacesRefusal::Invalid { field, reason })
+        | Failure::Rotation(RotationRefusal::Invalid { field, reason }) = &failure
+        {
             let mut refused = Self::issues(&[Issue::new(&[field], Code::Custom, *reason)]);
             refused.0.failure = Some(failure);
             return refused;
         }
         let status = problem::status(&failure);
         let (status, error) = match status {
+            // The caller named the system.
+            _ if matches!(failure, Failure::Target(_)) => (StatusCode::BAD_REQUEST, "BadRequest"),
             _ if matches!(failure, Failure::Unauthenticated | Failure::Captured) => {
                 (StatusCode::FORBIDDEN, "TokenError")
             }
@@ -138,6 +149,7 @@ impl From<Failure> for Refused {
             },
             StatusCode::NOT_FOUND => (status, "NotFound"),
             StatusCode::PAYLOAD_TOO_LARGE => (status, "PayloadTooLarge"),
+            StatusCode::GATEWAY_TIMEOUT => (status, "GatewayTimeoutError"),
             _ if status.is_server_error() => (status, "InternalServerError"),
             // Clients know no other way of being told that it can't be done.
             _ => (StatusCode::BAD_REQUEST, "BadRequest"),

@@ -3,52 +3,16 @@
 
 use actix_web::web;
 use rota_aggregates::secret::Secret;
+pub(super) use rota_targets::{Code, Issue};
 use serde_json::{Map, Value};
+use zeroize::Zeroize;
 
 use super::super::body::{self, BadBody, Given};
 use super::super::request::Request;
 use super::error::Refused;
 
-/// What kind of thing is wrong, by the names that validators of the zod family have for it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Code {
-    /// It is missing, or of another type.
-    InvalidType,
-    /// Too short, or too small a number.
-    TooSmall,
-    /// Too long, or too great a number.
-    TooBig,
-    /// Anything else.
-    Custom,
-}
-
-impl Code {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::InvalidType => "invalid_type",
-            Self::TooSmall => "too_small",
-            Self::TooBig => "too_big",
-            Self::Custom => "custom",
-        }
-    }
-}
-
-/// One thing that is wrong.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Issue {
-    /// From the whole down to the field.
-    pub(super) path: Vec<String>,
-    /// What kind of thing.
-    pub(super) code: Code,
-    /// What to do about it.
-    pub(super) message: String,
-}
-
-impl Issue {
-    pub(super) fn new(path: &[&str], code: Code, message: impl Into<String>) -> Self {
-        Self { path: path.iter().map(|&part| part.to_owned()).collect(), code, message: message.into() }
-    }
-}
+/// A slug has at most so many characters.
+const SLUG_BYTES_MAX: usize = 64;
 
 /// The fields of an object, and what is wrong with them.
 pub(super) struct Input {
@@ -104,6 +68,16 @@ impl Input {
     /// Something is wrong with a field.
     pub(super) fn issue(&mut self, field: &str, code: Code, message: impl Into<String>) {
         self.issues.push(Issue::new(&[field], code, message));
+    }
+
+    /// Something is wrong further down.
+    pub(super) fn issue_at(&mut self, path: &[&str], code: Code, message: impl Into<String>) {
+        self.issues.push(Issue::new(path, code, message));
+    }
+
+    /// What came of a check, with what is wrong kept for later.
+    pub(super) fn accept<T>(&mut self, checked: Result<T, Vec<Issue>>) -> Option<T> {
+        checked.map_err(|issues| self.issues.extend(issues)).ok()
     }
 
     fn wrong_type(&mut self, field: &str, expected: &str, given: Option<&Value>) {
@@ -175,13 +149,77 @@ impl Input {
         }
     }
 
+    /// Takes a name of lower-case letters, digits and hyphens.
+    pub(super) fn slug(&mut self, field: &str) -> String {
+        let text = self.filled(field);
+        let fits = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        if text.len() > SLUG_BYTES_MAX {
+            let message = format!("String must contain at most {SLUG_BYTES_MAX} character(s)");
+            self.issue(field, Code::TooBig, message);
+        } else if !text.bytes().all(fits) {
+            let message = "must be a slug: lower-case letters, digits and hyphens";
+            self.issue(field, Code::InvalidString, message);
+        }
+        text
+    }
+
+    /// Reads an id.
+    pub(super) fn id<T: std::str::FromStr>(&mut self, field: &str, text: &str) -> Option<T> {
+        let id = text.parse().ok();
+        if id.is_none() {
+            self.issue(field, Code::InvalidString, "Invalid uuid");
+        }
+        id
+    }
+
     /// Takes a secret, without the blanks around it.
     pub(super) fn secret(&mut self, field: &str) -> Secret {
         Secret::new(self.text(field))
     }
 
-    /// Fails with everything that is wrong.
+    /// Takes `true` or `false` that may be left out, in a body.
+    pub(super) fn optional_flag(&mut self, field: &str) -> Option<bool> {
+        match self.take(field) {
+            None => None,
+            Some(Value::Bool(flag)) => Some(flag),
+            other => {
+                self.wrong_type(field, "boolean", other.as_ref());
+                None
+            }
+        }
+    }
+
+    /// Takes `true` or `false` of a query string, and nothing else.
+    pub(super) fn strict_word(&mut self, field: &str, default: bool) -> bool {
+        match self.take(field).as_ref().and_then(Value::as_str) {
+            None => default,
+            Some("true") => true,
+            Some("false") => false,
+            Some(_) => {
+                self.issue(field, Code::InvalidEnumValue, "Invalid enum value. Expected 'true' | 'false'");
+                default
+            }
+        }
+    }
+
+    /// Fails with everything that is wrong: with a broken rule only where the input is well formed.
     pub(super) fn check(&self) -> Result<(), Refused> {
-        if self.issues.is_empty() { Ok(()) } else { Err(Refused::issues(&self.issues)) }
+        let rule = |issue: &&Issue| issue.code == Code::Rule;
+        let formal: Vec<_> = self.issues.iter().filter(|issue| !rule(issue)).cloned().collect();
+        match self.issues.iter().find(rule) {
+            None if self.issues.is_empty() => Ok(()),
+            Some(issue) if formal.is_empty() => Err(Refused::bad_request(issue.message.clone())),
+            _ => Err(Refused::issues(&formal)),
+        }
+    }
+}
+
+/// Leaves nothing readable of a value that had secrets in it.
+pub(super) fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

@@ -4,12 +4,16 @@
 //! them: unknown fields, bodies where none belong, a slash at the end of a path; all of it is passed over. Every
 //! success is a 200.
 
+mod connections;
 mod environments;
 mod error;
 mod folders;
 mod identity;
 mod input;
+mod options;
 mod projects;
+mod rotations;
+mod secrets;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::CACHE_CONTROL;
@@ -56,6 +60,16 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         at(&format!("{base}/{{folder}}"), web::patch().to(folders::change));
         at(&format!("{base}/{{folder}}"), web::delete().to(folders::remove));
     }
+    connection_routes(&mut at);
+    rotation_routes(&mut at);
+    for base in ["/api/v3/secrets/raw", "/api/v4/secrets"] {
+        at(base, web::get().to(secrets::list));
+        at(&format!("{base}/id/{{id}}"), web::get().to(secrets::by_id));
+        at(&format!("{base}/{{name}}"), web::get().to(secrets::get));
+        at(&format!("{base}/{{name}}"), web::post().to(secrets::written_by_rotations_alone));
+        at(&format!("{base}/{{name}}"), web::patch().to(secrets::written_by_rotations_alone));
+        at(&format!("{base}/{{name}}"), web::delete().to(secrets::remove));
+    }
     for elsewhere in [
         "/api/v1/auth/{tail:.*}",
         "/api/v1/identities/{tail:.*}",
@@ -64,9 +78,42 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         "/api/v2/workspace/{tail:.*}",
         "/api/v1/folders/{tail:.*}",
         "/api/v2/folders/{tail:.*}",
+        "/api/v1/app-connections/{tail:.*}",
+        "/api/v2/secret-rotations/{tail:.*}",
+        "/api/v3/secrets/{tail:.*}",
+        "/api/v4/secrets/{tail:.*}",
     ] {
         config.route(elsewhere, web::route().to(nowhere));
     }
+}
+
+fn connection_routes(at: &mut impl FnMut(&str, Route)) {
+    let base = "/api/v1/app-connections";
+    at(base, web::get().to(connections::list_all));
+    at(&format!("{base}/options"), web::get().to(options::connections));
+    at(&format!("{base}/{{app}}"), web::get().to(connections::list));
+    at(&format!("{base}/{{app}}"), web::post().to(connections::create));
+    at(&format!("{base}/{{app}}/available"), web::get().to(connections::available));
+    at(&format!("{base}/{{app}}/connection-name/{{name}}"), web::get().to(connections::by_name));
+    at(&format!("{base}/{{app}}/{{connection}}"), web::get().to(connections::get));
+    at(&format!("{base}/{{app}}/{{connection}}"), web::patch().to(connections::change));
+    at(&format!("{base}/{{app}}/{{connection}}"), web::delete().to(connections::remove));
+}
+
+fn rotation_routes(at: &mut impl FnMut(&str, Route)) {
+    let base = "/api/v2/secret-rotations";
+    at(base, web::get().to(rotations::list_all));
+    at(&format!("{base}/options"), web::get().to(options::rotations));
+    at(&format!("{base}/{{type}}"), web::get().to(rotations::list));
+    at(&format!("{base}/{{type}}"), web::post().to(rotations::create));
+    at(&format!("{base}/{{type}}/rotation-name/{{name}}"), web::get().to(rotations::by_name));
+    let one = format!("{base}/{{type}}/{{rotation}}");
+    at(&one, web::get().to(rotations::get));
+    at(&one, web::patch().to(rotations::change));
+    at(&one, web::delete().to(rotations::remove));
+    at(&format!("{one}/generated-credentials"), web::get().to(rotations::generated));
+    at(&format!("{one}/rotate-secrets"), web::post().to(rotations::rotate));
+    at(&format!("{one}/reconcile"), web::post().to(rotations::reconcile));
 }
 
 /// Anything that is nowhere.
