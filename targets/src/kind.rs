@@ -64,6 +64,8 @@ pub struct Description {
     pub model: Model,
     /// What is published: the identifier, then the secret.
     pub fields: [Field; 2],
+    /// Whether it has never been run on a real system of its kind, only on what stands in for one: `docs/targets.md`.
+    pub experimental: bool,
 }
 
 const fn describe(
@@ -75,7 +77,7 @@ const fn describe(
 ) -> Description {
     let [(first, first_mapped), (second, second_mapped)] = fields;
     let fields = [Field { name: first, mapped: first_mapped }, Field { name: second, mapped: second_mapped }];
-    Description { id, name, app, model, fields }
+    Description { id, name, app, model, fields, experimental: false }
 }
 
 impl Kind {
@@ -101,7 +103,7 @@ impl Kind {
     #[expect(clippy::too_many_lines, reason = "a table")]
     pub const fn description(self) -> Description {
         use Model::{Keys, Single, TwoUsers};
-        match self {
+        let described = match self {
             Self::PostgresCredentials => describe(
                 "postgres-credentials",
                 "PostgreSQL Credentials",
@@ -200,7 +202,19 @@ impl Kind {
                 Single,
                 [("username", "WINDOWS_USERNAME"), ("password", "WINDOWS_PASSWORD")],
             ),
-        }
+        };
+        let experimental = matches!(
+            self,
+            Self::Auth0ClientSecret
+                | Self::AwsIamUserSecret
+                | Self::AzureClientSecret
+                | Self::DatabricksServicePrincipalSecret
+                | Self::MssqlCredentials
+                | Self::OktaClientSecret
+                | Self::OracledbCredentials
+                | Self::WindowsLocalAccount
+        );
+        Description { experimental, ..described }
     }
 
     /// A sample of how to make the users that take turns, with a password for the time until the first rotation.

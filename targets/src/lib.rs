@@ -36,6 +36,7 @@ mod rest;
 pub mod statement;
 pub mod surroundings;
 pub mod target;
+mod windows_local_account;
 
 pub use connection::{App, Connection};
 pub use failure::{Certainty, Failure};

@@ -11,6 +11,7 @@ use crate::okta_client_secret::OktaClientSecret;
 use crate::parameters::Parameters;
 use crate::surroundings::Surroundings;
 use crate::target::Target;
+use crate::windows_local_account::WindowsLocalAccount;
 
 /// The kinds that can be opened.
 const AVAILABLE: &[Kind] = &[
@@ -23,6 +24,7 @@ const AVAILABLE: &[Kind] = &[
     Kind::PostgresCredentials,
     #[cfg(feature = "redis")]
     Kind::RedisCredentials,
+    Kind::WindowsLocalAccount,
 ];
 
 /// Whether rotations of this kind can be opened.
@@ -57,6 +59,7 @@ pub fn open(
         Kind::RedisCredentials => {
             Box::new(crate::redis::Redis::open(connection, parameters, &around.network))
         }
+        Kind::WindowsLocalAccount => Box::new(WindowsLocalAccount::open(connection, parameters, around)?),
         _ => {
             return Err(Failure::refused(format!(
                 "rotations of the kind {kind} are not available in this build"
@@ -78,6 +81,7 @@ pub async fn check(connection: Connection, around: &Surroundings) -> Result<Conn
         App::Postgres => crate::postgres::Server::new(&connection, &around.network).check().await?,
         #[cfg(feature = "redis")]
         App::Redis => crate::redis::Server::new(&connection, &around.network).check().await?,
+        App::Smb => WindowsLocalAccount::check_connection(&connection, around).await?,
         app => {
             return Err(Failure::refused(format!(
                 "connections of the app {app} are not available in this build"

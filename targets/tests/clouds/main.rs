@@ -3,5 +3,10 @@
 //!
 //! What these can't prove is in `docs/targets.md`.
 
+mod auth0;
 mod aws;
+mod azure;
+mod databricks;
+mod doubles;
+mod okta;
 mod support;

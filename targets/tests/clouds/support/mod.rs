@@ -1,6 +1,7 @@
 //! What the tests share: the way out, the time, random bytes, processes.
 
 pub mod process;
+pub mod rotation;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
