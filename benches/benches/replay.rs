@@ -3,114 +3,26 @@
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use cqrs_es::{EventEnvelope, Query};
+use rota::log::EventLog;
 use rota::log::committer::{Tip, catch_up};
 use rota::log::sqlite::SqliteLog;
-use rota::log::{EventLog, Page};
 use rota_aggregates::credential::Credential;
 use rota_aggregates::record::Record;
 use rota_aggregates::{Event, Position};
+use rota_benches::floor::{read_flat, read_floor, write_flat};
 use rota_benches::measure::{Spread, cpu_seconds, table};
 use rota_benches::{Outcome, ledger};
-use serde::Deserialize;
 use sqlite_es::SqliteEventRepository;
 use sqlx::SqlitePool;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode};
 
 const CREDENTIALS: usize = 20_000;
-const PAGE: usize = 2_048;
-
-/// A leaf without a copy of anything in it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "what counts is that it was decoded")]
-struct Borrowed<'a> {
-    v: u32,
-    time: &'a str,
-    sequence: u32,
-    id: &'a str,
-    stream: &'a str,
-    r#type: &'a str,
-    workspace: &'a str,
-    #[serde(borrow)]
-    actor: Who<'a>,
-    dialect: &'a str,
-    #[serde(borrow)]
-    proof: Who<'a>,
-    request: &'a str,
-    causation: &'a str,
-    correlation: &'a str,
-    #[serde(borrow)]
-    data: BorrowedData<'a>,
-}
-
-/// Who acted, and with which proof: the fields of both.
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "what counts is that it was decoded")]
-struct Who<'a> {
-    kind: &'a str,
-    id: Option<&'a str>,
-    credential: Option<&'a str>,
-    version: Option<u32>,
-}
-
-/// The data of an issue, a rotation or a workspace's opening.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-#[expect(dead_code, reason = "what counts is that it was decoded")]
-struct BorrowedData<'a> {
-    credential: Option<&'a str>,
-    public_id: Option<&'a str>,
-    #[serde(borrow)]
-    secret: Option<BorrowedSecret<'a>>,
-    grace_seconds: Option<u64>,
-    at: &'a str,
-}
-
-#[derive(Deserialize)]
-#[expect(dead_code, reason = "what counts is that it was decoded")]
-struct BorrowedSecret<'a> {
-    version: u32,
-    hint: &'a str,
-    digest: &'a str,
-}
-
-/// Writes every leaf to a flat file, behind its length.
-async fn write_flat(log: &dyn EventLog, path: &Path) -> Outcome<u64> {
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-    let mut next = 0;
-    loop {
-        let Page { leaves, .. } = log.read(Position(next), PAGE).await?;
-        for (leaf, _) in &leaves {
-            file.write_all(&(leaf.len() as u32).to_le_bytes())?;
-            file.write_all(leaf)?;
-        }
-        next += leaves.len() as u64;
-        if leaves.len() < PAGE {
-            file.flush()?;
-            return Ok(next);
-        }
-    }
-}
-
-/// Calls `take` with each leaf of a flat file. How many there were.
-fn read_flat(path: &Path, mut take: impl FnMut(&[u8]) -> Outcome) -> Outcome<u64> {
-    let bytes = std::fs::read(path)?;
-    let (mut rest, mut count) = (bytes.as_slice(), 0);
-    while let Some((length, behind)) = rest.split_first_chunk::<4>() {
-        let length = u32::from_le_bytes(*length) as usize;
-        let (leaf, behind) = behind.split_at_checked(length).ok_or("the file ends early")?;
-        take(leaf)?;
-        (rest, count) = (behind, count + 1);
-    }
-    Ok(count)
-}
 
 /// The same events as sqlite-es keeps them. Its rows can't hold the workspace's.
 async fn write_naive(flat: &Path, path: &Path) -> Outcome<SqlitePool> {
@@ -183,13 +95,6 @@ async fn replay_rota(log: &dyn EventLog) -> Outcome<u64> {
     let count = catch_up(log, Position(0), |recorded| tip.apply(&recorded.fact())).await?;
     std::hint::black_box(&tip);
     Ok(count)
-}
-
-fn read_floor(path: &Path) -> Outcome<u64> {
-    read_flat(path, |leaf| {
-        std::hint::black_box(serde_json::from_slice::<Borrowed<'_>>(leaf)?);
-        Ok(())
-    })
 }
 
 struct Figure {

@@ -1,5 +1,6 @@
 //! What the benchmarks share: ledgers of any size, callers in closed loops, and how a figure is taken.
 
+pub mod floor;
 pub mod ledger;
 pub mod load;
 pub mod measure;

@@ -21,6 +21,19 @@ pub fn resident_bytes() -> u64 {
     kib.unwrap_or_default() * 1_024
 }
 
+/// The most memory that this process had in RAM since [`forget_peak`].
+pub fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or_default() * 1_024
+}
+
+/// Lets the peak begin again at what is in RAM now.
+pub fn forget_peak() -> std::io::Result<()> {
+    std::fs::write("/proc/self/clear_refs", "5")
+}
+
 /// Median and range of repeated figures.
 #[derive(Clone, Copy, Debug)]
 pub struct Spread {

@@ -13,6 +13,7 @@ mod credential;
 mod doctor;
 mod error;
 mod export;
+mod file;
 mod forensics;
 mod history;
 mod jobs;
@@ -22,6 +23,7 @@ mod output;
 mod progress;
 mod quickstart;
 mod rebuild;
+mod receipt;
 mod replay;
 mod report;
 mod rewrap;
@@ -74,7 +76,8 @@ enum Verb {
     Replay(replay::Replay),
     Report(report::Report),
     Forensics(forensics::Forensics),
-    Verify(verify::Verify),
+    Verify(Box<verify::Verify>),
+    Receipt(receipt::Receipt),
     Rebuild(rebuild::Rebuild),
     Rewrap(rewrap::Rewrap),
     Backup(backup::Backup),
@@ -120,6 +123,7 @@ impl Verb {
             | Self::History(_)
             | Self::Report(_)
             | Self::Forensics(_)
+            | Self::Receipt(_)
             | Self::TokenKeys(_)
             | Self::Ledger(_)
             | Self::Quickstart(_)
@@ -151,6 +155,7 @@ pub fn run() -> ExitCode {
             Verb::Report(verb) => verb.run().await,
             Verb::Forensics(verb) => verb.run().await,
             Verb::Verify(verb) => verb.run().await,
+            Verb::Receipt(verb) => verb.run().await,
             Verb::Rebuild(verb) => verb.run().await,
             Verb::Rewrap(verb) => verb.run().await,
             Verb::Backup(verb) => verb.run().await,

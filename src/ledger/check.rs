@@ -2,6 +2,7 @@
 //! says of it is held against that. Goes on after a misfit, so that one run tells all.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use rota_aggregates::ids::Hash;
 
@@ -24,6 +25,14 @@ pub enum Misfit {
         id: TileId,
         /// So many hashes it has.
         found: usize,
+        /// So many it must have.
+        expected: usize,
+    },
+    /// A bundle without all its entries.
+    #[error("the bundle entries/{index} has not the {expected} entries that the tree has there")]
+    Bundle {
+        /// Which.
+        index: u64,
         /// So many it must have.
         expected: usize,
     },
@@ -69,8 +78,13 @@ impl Hashed {
     pub fn of<'a>(leaves: impl Iterator<Item = &'a [u8]>) -> Option<Self> {
         let mut hashes = Vec::with_capacity(WIDTH as usize);
         hashes.extend(leaves.map(leaf_hash));
-        let root = tile_root(&hashes).filter(|_| hashes.len() as u64 <= WIDTH)?;
-        Some(Self { leaves: hashes, root })
+        Self::from_hashes(hashes)
+    }
+
+    /// From the hashes of leaves, at least one and at most 256.
+    pub fn from_hashes(leaves: Vec<Hash>) -> Option<Self> {
+        let root = tile_root(&leaves).filter(|_| leaves.len() as u64 <= WIDTH)?;
+        Some(Self { leaves, root })
     }
 
     /// Hashes the entries of a bundle; `None` if it is cut short, or none.
@@ -207,12 +221,19 @@ impl TreeCheck {
         self.misfits.push((position, misfit));
     }
 
-    /// What does not fit, by the first position that it is about. There are no more leaves.
-    pub fn finish(mut self) -> Vec<(u64, Misfit)> {
+    /// What does not fit, by the first position that it is about. There are no more leaves. A root that is wrong is
+    /// about all events since the last one that was right; `known` narrows that down: it tells the first of a range
+    /// of positions at which something else is known to be wrong.
+    pub fn finish(mut self, known: impl Fn(Range<u64>) -> Option<u64>) -> Vec<(u64, Misfit)> {
         let end = self.size();
         for (size, claims) in std::mem::take(&mut self.claims) {
             for Claim { by, .. } in claims {
                 self.misfits.push((end, Misfit::End { size, by }));
+            }
+        }
+        for (position, misfit) in &mut self.misfits {
+            if let Misfit::Root { size, .. } = misfit {
+                *position = known(*position..*size).unwrap_or(*position);
             }
         }
         self.misfits.sort_by_key(|(position, _)| *position);
@@ -242,7 +263,10 @@ fn compare(id: TileId, computed: &[Hash], said: &[Hash], span: u64, misfits: &mu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::checkpoint::Checkpoint;
+    use crate::ledger::note::SigningKey;
     use crate::ledger::rfc6962::Frontier;
+    use crate::ledger::tile::put_entry;
 
     fn leaf(index: u64) -> Vec<u8> {
         index.to_be_bytes().to_vec()
@@ -280,7 +304,7 @@ mod tests {
         }) {
             assert_eq!(check.root(), roots[size as usize]);
         }
-        check.finish()
+        check.finish(|_| None)
     }
 
     #[test]
@@ -319,7 +343,7 @@ mod tests {
         tree.claim(50, right.root(), "it");
         tree.claim(120, leaf_hash(b"another history"), "it");
         tree.take(&hashed, None, &mut Vec::new());
-        assert_eq!(tree.finish(), [(50, Misfit::Root { size: 120, by: "it" })]);
+        assert_eq!(tree.finish(|_| None), [(50, Misfit::Root { size: 120, by: "it" })]);
     }
 
     #[test]
@@ -350,5 +374,97 @@ mod tests {
             assert_eq!(Hashed::of_bundle(&bundle[..end]).is_some(), whole, "{end}");
         }
         assert_eq!(Hashed::of_bundle(&[]), None);
+    }
+
+    /// A ledger of 1000 entries as it is served: checkpoint, five tiles, four bundles.
+    struct Served {
+        files: Vec<Vec<u8>>,
+        key: SigningKey,
+    }
+
+    impl Served {
+        fn new() -> Self {
+            let key = SigningKey::of_log("ledger.example/a", &[1; 32]).unwrap();
+            let (mut edge, mut full) = (Edge::default(), Vec::new());
+            let entry =
+                |index: u64| format!("{{\"credential\":\"crd_{index:04}\",\"seq\":{index}}}").into_bytes();
+            let mut bundles = vec![Vec::new(); 4];
+            for index in 0..1000u64 {
+                edge.push(leaf_hash(&entry(index)), &mut full);
+                put_entry(&mut bundles[(index / 256) as usize], &entry(index)).unwrap();
+            }
+            let root = edge.root();
+            let note = Checkpoint { origin: "ledger.example/a".into(), size: 1000, root }.sign(&[&key]);
+            let mut files = vec![note.into_bytes()];
+            let mut tiles: Vec<_> = full.into_iter().map(|tile| (tile.id, tile.hashes)).collect();
+            for (id, _) in Edge::needs(1000) {
+                tiles.push((id, edge.open_tile(id).unwrap().to_vec()));
+            }
+            tiles.sort_by_key(|(id, _)| *id);
+            files
+                .extend(tiles.iter().map(|(_, hashes)| hashes.iter().flat_map(|h| h.0).collect::<Vec<u8>>()));
+            files.extend(bundles);
+            Self { files, key }
+        }
+
+        fn bits(&self) -> usize {
+            self.files.iter().map(|file| file.len() * 8).sum()
+        }
+
+        fn holds(&self) -> bool {
+            let hashes =
+                |file: &[u8]| file.as_chunks::<32>().0.iter().map(|hash| Hash(*hash)).collect::<Vec<_>>();
+            let note = String::from_utf8(self.files[0].clone());
+            let Some(checkpoint) =
+                note.ok().and_then(|note| Checkpoint::open(&note, self.key.verifier()).ok())
+            else {
+                return false;
+            };
+            let mut check = TreeCheck::default();
+            check.claim(checkpoint.size, checkpoint.root, "it");
+            for bundle in 0..4 {
+                let Some(hashed) = Hashed::of_bundle(&self.files[6 + bundle]) else { return false };
+                check.take(&hashed, Some(&hashes(&self.files[1 + bundle])), &mut Vec::new());
+            }
+            let unfinished: Vec<_> =
+                check.unfinished().map(|(id, hashes)| FullTile { id, hashes: hashes.to_vec() }).collect();
+            for tile in &unfinished {
+                check.against(tile, &hashes(&self.files[5]));
+            }
+            check.finish(|_| None).is_empty()
+        }
+
+        fn flip(&mut self, mut bit: usize) {
+            for file in &mut self.files {
+                if bit < file.len() * 8 {
+                    file[bit / 8] ^= 1 << (bit % 8);
+                    return;
+                }
+                bit -= file.len() * 8;
+            }
+        }
+
+        fn flip_every(&mut self, step: usize) {
+            assert!(self.holds());
+            for bit in (0..self.bits()).step_by(step) {
+                self.flip(bit);
+                assert!(!self.holds(), "bit {bit} of {}", self.bits());
+                self.flip(bit);
+            }
+            assert!(self.holds());
+        }
+    }
+
+    #[test]
+    fn a_changed_bit_of_a_served_ledger_is_found() {
+        // A step without a factor in common with the size of anything.
+        Served::new().flip_every(1_009);
+    }
+
+    /// Minutes: `cargo test --release -p rota --lib -- --ignored every_changed_bit_of`.
+    #[test]
+    #[ignore = "all of them take minutes"]
+    fn every_changed_bit_of_a_served_ledger_is_found() {
+        Served::new().flip_every(1);
     }
 }

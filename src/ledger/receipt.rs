@@ -31,6 +31,20 @@ pub enum ReceiptError {
     Proof(#[from] BadProof),
 }
 
+/// A receipt with its event's bytes in the line that the format leaves to whoever writes it, so that one file is
+/// all that is needed. Nobody signs that line: what it says counts only once it is held against the proof. `None` if
+/// the text is no receipt, or has such a line already.
+pub fn with_entry(receipt: &str, entry: &[u8]) -> Option<String> {
+    let rest = receipt.strip_prefix(HEADER)?.strip_prefix('\n').filter(|rest| rest.starts_with("index "))?;
+    Some(format!("{HEADER}\nextra {}\n{rest}", STANDARD.encode(entry)))
+}
+
+/// The bytes that [`with_entry`] put into a receipt.
+pub fn entry_of(receipt: &str) -> Option<Vec<u8>> {
+    let line = receipt.strip_prefix(HEADER)?.strip_prefix("\nextra ")?.split('\n').next()?;
+    STANDARD.decode(line).ok()
+}
+
 /// That an event is at a position of the ledger that a checkpoint signs for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Receipt {
@@ -112,6 +126,16 @@ mod tests {
         assert_eq!(receipt().check(b"first", key().verifier()), Err(ReceiptError::Proof(BadProof)));
         let moved = Receipt { index: 0, ..receipt() };
         assert_eq!(moved.check(b"second", key().verifier()), Err(ReceiptError::Proof(BadProof)));
+    }
+
+    #[test]
+    fn a_receipt_carries_its_event() {
+        let text = with_entry(&receipt().text(), b"second").unwrap_or_default();
+        assert_eq!(Receipt::parse(&text), Ok(receipt()));
+        assert_eq!(entry_of(&text), Some(b"second".to_vec()));
+        assert_eq!(entry_of(&receipt().text()), None);
+        assert_eq!(with_entry(&text, b"second"), None);
+        assert_eq!(with_entry("index 1", b"second"), None);
     }
 
     #[test]

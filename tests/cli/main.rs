@@ -11,3 +11,4 @@ mod export;
 mod offline;
 mod serving;
 mod usage;
+mod verify;

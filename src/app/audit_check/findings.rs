@@ -1,11 +1,18 @@
 //! What a check can find.
 
+use rota_aggregates::ids::Hash;
 use rota_aggregates::record::BadLeaf;
 use rota_aggregates::{EventId, Position, StreamId, Timestamp};
+
+use crate::ledger::check::Misfit;
+use crate::ledger::note::VerifierKey;
 
 /// Something that is not as it must be.
 #[derive(Debug, thiserror::Error)]
 pub enum Finding {
+    /// The Merkle tree over the events.
+    #[error(transparent)]
+    Tree(#[from] Misfit),
     /// A position without an event.
     #[error("there is no event here, and there are later ones")]
     Gap,
@@ -82,6 +89,10 @@ pub struct Report {
     pub events: u64,
     /// The time of the last event.
     pub last_time: Timestamp,
+    /// The root of the Merkle tree over the events, where they are whole.
+    pub root: Option<Hash>,
+    /// The keys that the events name for checkpoints.
+    pub named: Vec<VerifierKey>,
     /// Sealed parts that were compared with their events.
     pub parts: u64,
     /// Sealed parts that are gone, as events say.

@@ -4,24 +4,33 @@
 //! It reads everything once, in position order, and goes on after a finding, so that one run tells all.
 
 mod findings;
+mod trail;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
 
+use rota_aggregates::Position;
+use rota_aggregates::ids::Hash;
 use rota_aggregates::observation::SealedPart;
-use rota_aggregates::record::Record;
-use rota_aggregates::{EventId, Position, Sequence, StreamId, Timestamp};
+use rota_aggregates::record::{BadLeaf, Record};
 use rota_projections::Recorded;
 use rota_projections::live::{Live, UseMark};
 
 pub use self::findings::{Finding, Report, SnapshotCheck};
+pub use self::trail::{Looked, Trail, added_key, on_all_cores};
 use super::at_rest::AtRest;
 use super::change::sha256;
 use crate::app::snapshot::Held;
+use crate::ledger::check::{Hashed, TreeCheck};
+use crate::ledger::note::VerifierKey;
+use crate::ledger::rfc6962::leaf_hash;
+use crate::ledger::tile::WIDTH;
 use crate::log::committer::Tip;
 use crate::log::{EventLog, LogError, StoredEvent};
 
-/// Events read at once.
-const PAGE: u64 = 1_000;
+/// Events read at once: whole bundles.
+const PAGE: u64 = 4 * WIDTH;
 /// Findings that are kept; the others are counted.
 const FINDINGS_MAX: usize = 100;
 
@@ -35,10 +44,10 @@ fn name(part: SealedPart) -> &'static str {
 }
 
 /// A SHA-256, where there is one.
-type Hashed = Option<[u8; 32]>;
+type Sha = Option<[u8; 32]>;
 
 /// The parts beside an event: the hash that the event has, and the hash of what is there.
-fn parts(record: &Record, stored: &StoredEvent) -> [(SealedPart, Hashed, Hashed); 4] {
+fn parts(record: &Record, stored: &StoredEvent) -> [(SealedPart, Sha, Sha); 4] {
     let kept = record.event.kept();
     let side = &stored.side;
     let there = |sealed: &Option<crate::sealing::Sealed>| sealed.as_ref().map(crate::sealing::Sealed::sha256);
@@ -66,9 +75,11 @@ fn bytes_of(live: &Live) -> Vec<u8> {
 #[derive(Default)]
 struct Check {
     tip: Tip,
-    before: Timestamp,
-    ids: HashSet<EventId>,
-    sequences: HashMap<StreamId, Sequence>,
+    trail: Trail,
+    tree: TreeCheck,
+    /// The hashes of the bundle that is not full yet.
+    open: Vec<Hash>,
+    named: Vec<VerifierKey>,
     /// Parts of which an event has the hash and that are not there.
     missing: BTreeSet<(Position, SealedPart)>,
     shredded: BTreeSet<(Position, SealedPart)>,
@@ -88,9 +99,14 @@ impl Check {
     }
 
     /// Looks at an event, and folds it if it can be read.
-    fn take(&mut self, stored: &StoredEvent) -> Option<Recorded> {
+    fn take(&mut self, stored: &StoredEvent, looked: LookedAt) -> Option<Recorded> {
         let position = stored.position;
-        let record = match Record::decode(&stored.leaf) {
+        self.open.push(looked.hash);
+        if self.open.len() as u64 == WIDTH {
+            self.close();
+        }
+        self.named.extend(looked.key);
+        let record = match looked.record {
             Ok(record) => record,
             Err(error) => {
                 self.broken = true;
@@ -98,18 +114,10 @@ impl Check {
                 return None;
             }
         };
-        if record.time < self.before {
-            self.find(position, Finding::TimeGoesBack { time: record.time, before: self.before });
-        }
-        self.before = self.before.max(record.time);
-        if !self.ids.insert(record.id) {
-            self.find(position, Finding::IdTwice(record.id));
-        }
-        let known = self.sequences.insert(record.stream, record.sequence);
-        let expected = known.unwrap_or_default().0 + 1;
-        if record.sequence.0 != expected {
-            let (stream, found) = (record.stream, record.sequence.0);
-            self.find(position, Finding::OutOfSequence { stream, found, expected });
+        let mut found = Vec::new();
+        self.trail.take(&record, |finding| found.push(finding));
+        for finding in found {
+            self.find(position, finding);
         }
         for (part, said, there) in parts(&record, stored) {
             match (said, there) {
@@ -130,6 +138,13 @@ impl Check {
         let recorded = Recorded { position, record, digest: stored.side.digest, details: None };
         self.tip.apply(&recorded.fact());
         Some(recorded)
+    }
+
+    /// Takes the bundle into the tree.
+    fn close(&mut self) {
+        if let Some(hashed) = Hashed::from_hashes(std::mem::take(&mut self.open)) {
+            self.tree.take(&hashed, None, &mut Vec::new());
+        }
     }
 
     /// Compares what is gone with what events say is gone. How many parts were destroyed rightly.
@@ -154,12 +169,55 @@ impl Check {
     }
 }
 
+/// What is known of an event without those before it.
+struct LookedAt {
+    hash: Hash,
+    record: Result<Record, BadLeaf>,
+    key: Option<VerifierKey>,
+}
+
+/// Looks at a page of events, on all cores.
+async fn look(page: Arc<Vec<StoredEvent>>) -> Vec<LookedAt> {
+    let looked = tokio::task::spawn_blocking(move || {
+        on_all_cores(&page, |stored| LookedAt {
+            hash: leaf_hash(&stored.leaf),
+            record: Record::decode(&stored.leaf),
+            key: added_key(&stored.leaf),
+        })
+    });
+    looked.await.unwrap_or_default()
+}
+
+/// A root that somebody signed for, and who that is.
+#[derive(Clone, Copy, Debug)]
+pub struct Signed {
+    /// Of how many events.
+    pub size: u64,
+    /// The root over them.
+    pub root: Hash,
+    /// Who says so.
+    pub by: &'static str,
+}
+
 impl AtRest {
-    /// Checks the whole ledger. `progress` is told how many events of how many are done.
-    pub async fn check(&self, mut progress: impl FnMut(u64, u64)) -> Result<Report, LogError> {
+    async fn page(&self, first: u64, end: u64) -> Result<Arc<Vec<StoredEvent>>, LogError> {
+        let positions: Vec<_> = (first..end.min(first + PAGE)).map(Position).collect();
+        Ok(Arc::new(self.log.read_at(&positions).await?))
+    }
+
+    /// Checks the whole ledger, which must have these roots. `progress` is told how many events of how many are
+    /// done.
+    pub async fn check(
+        &self,
+        signed: &[Signed],
+        mut progress: impl FnMut(u64, u64),
+    ) -> Result<Report, LogError> {
         let log: &dyn EventLog = &*self.log;
         let end = log.next().await?;
         let mut check = Check::default();
+        for root in signed {
+            check.tree.claim(root.size, root.root, root.by);
+        }
         // The newest snapshot with a MAC of this ledger's: what came after it is folded into it, to be compared.
         let mut snapshot = match &self.keys {
             Ok(keys) => self.snapshots.newest(keys),
@@ -176,17 +234,22 @@ impl AtRest {
         {
             check.find(end, Finding::EndIsMissing { snapshot: held.end });
         }
+        let mut whole = true;
+        let mut waiting = self.page(0, end.0).await?;
         for first in (0..end.0).step_by(PAGE as usize) {
             let last = end.0.min(first + PAGE);
-            let positions: Vec<_> = (first..last).map(Position).collect();
-            let mut stored = log.read_at(&positions).await?.into_iter().peekable();
-            for position in positions {
-                let Some(stored) = stored.next_if(|stored| stored.position == position) else {
+            let present = Arc::clone(&waiting);
+            let (looked, ahead) = tokio::join!(look(Arc::clone(&present)), self.page(last, end.0));
+            waiting = ahead?;
+            let mut stored = present.iter().zip(looked).peekable();
+            for position in (first..last).map(Position) {
+                let Some((stored, looked)) = stored.next_if(|(stored, _)| stored.position == position) else {
                     check.broken = true;
+                    whole = false;
                     check.find(position, Finding::Gap);
                     continue;
                 };
-                let recorded = check.take(&stored);
+                let recorded = check.take(stored, looked);
                 let Some((at, Held { tip, end, leaf })) = &mut snapshot else { continue };
                 if end.0 == position.0 + 1 && sha256(&stored.leaf).0 != *leaf {
                     check.find(*end, Finding::OtherHistory);
@@ -210,10 +273,25 @@ impl AtRest {
             }
         }
         let destroyed = check.destroyed(log).await?;
+        check.close();
+        let tree = std::mem::take(&mut check.tree);
+        // After a gap every hash is in another place.
+        let root = (whole && tree.size() > 0).then(|| tree.root());
+        if whole {
+            let known = |range: Range<u64>| {
+                let range = Position(range.start)..Position(range.end);
+                check.findings.range(range).next().map(|(position, _)| position.0)
+            };
+            for (position, misfit) in tree.finish(known) {
+                check.find(Position(position), misfit.into());
+            }
+        }
         let findings = check.findings.into_iter();
         Ok(Report {
             events: end.0,
-            last_time: check.before,
+            last_time: check.trail.last_time(),
+            root,
+            named: check.named,
             parts: check.parts,
             destroyed,
             findings: findings.flat_map(|(at, found)| found.into_iter().map(move |f| (at, f))).collect(),

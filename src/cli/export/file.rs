@@ -5,6 +5,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use crate::cli::error::Stop;
+use crate::cli::file::{named, sync_folder, write_whole};
 
 /// Bytes looked at in one go for the last line feed.
 const BLOCK: u64 = 64 * 1_024;
@@ -25,12 +26,6 @@ pub enum Interrupted {
     At(Partial, Vec<u8>),
     /// All of it.
     Whole(PathBuf),
-}
-
-fn named(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
 }
 
 impl Partial {
@@ -62,7 +57,7 @@ impl Partial {
             let what = format!("{} is of other events, or of another format", partial.display());
             return Err(Stop::refused(what).advise("resume it with the same flags; or delete it"));
         }
-        folder_of::write_whole(&described, how.as_bytes()).map_err(failed(&described))?;
+        write_whole(&described, how.as_bytes()).map_err(failed(&described))?;
         let mut options = File::options();
         let file = options.read(true).write(true).create(true).truncate(false).open(&partial);
         let mut file = file.map_err(failed(&partial))?;
@@ -96,7 +91,7 @@ impl Partial {
         self.file.sync_all()?;
         fs::rename(&self.unfinished, &self.path)?;
         fs::remove_file(&self.how)?;
-        folder_of::sync(&self.path)
+        sync_folder(&self.path)
     }
 }
 
@@ -126,27 +121,6 @@ fn last_line(file: &mut File) -> io::Result<Option<Vec<u8>>> {
     file.seek(SeekFrom::Start(start))?;
     file.read_exact(&mut line)?;
     Ok(Some(line))
-}
-
-/// What is done to a file's folder as well.
-pub mod folder_of {
-    use super::{File, Path, Write, fs, io, named};
-
-    /// Makes a change of names durable.
-    pub fn sync(path: &Path) -> io::Result<()> {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
-    }
-
-    /// Writes a small file, all or nothing.
-    pub fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-        let next = named(path, ".next");
-        let mut file = File::create(&next)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&next, path)?;
-        sync(path)
-    }
 }
 
 #[cfg(test)]

@@ -9,8 +9,9 @@ use rota_exports::parquet::{Parts, PartsError};
 use rota_exports::{Entry, Filter, Lines};
 
 use super::ExportFormat;
-use super::file::{Interrupted, Partial, folder_of};
+use super::file::{Interrupted, Partial};
 use crate::cli::error::Stop;
+use crate::cli::file::write_whole;
 use crate::cli::source::{Leaf, Source};
 
 /// Bytes that are gathered before they are written.
@@ -223,7 +224,7 @@ fn folder(path: &Path, filter: &Filter, from: Position, resume: bool) -> Result<
                 ))
                 .advise("name an empty folder"));
             }
-            folder_of::write_whole(&how, description.as_bytes()).map_err(failed(&how))?;
+            write_whole(&how, description.as_bytes()).map_err(failed(&how))?;
         }
         Err(error) => return Err(Stop::failed(format!("can't read {}", how.display()), error)),
     }
