@@ -11,7 +11,7 @@ use rota_aggregates::authority::Role;
 use rota_aggregates::ids::Hash;
 use rota_aggregates::observation::{LeakReported, leak_reported_id};
 use rota_aggregates::record::Record;
-use rota_aggregates::secret::{Secret, split_workspace_key};
+use rota_aggregates::secret::Secret;
 use rota_aggregates::{CredentialId, Event, Position, StreamId, Timestamp, WorkspaceId};
 use rota_projections::credential::CredentialView;
 use zeroize::Zeroizing;
@@ -82,13 +82,20 @@ struct Hunt {
     destroyed: u64,
 }
 
-/// The forms in which the secret may be inside what was found: as it is, after `identifier:`, after a scheme's name.
-fn forms(text: &str) -> [&str; 3] {
+/// The forms in which the secret may be inside what was found: as it is, as one of the three longest words, and as a
+/// word that may be base64. Always as many, so that the work says nothing.
+fn forms(text: &str) -> [&str; 5] {
     let text = text.trim();
-    let after_colon = text.split_once(':').map_or(text, |(_, rest)| rest.trim());
-    let last_word = text.rsplit(char::is_whitespace).next().unwrap_or(text);
-    let last_word = split_workspace_key(last_word).map_or(last_word, |(_, key)| key);
-    [text, after_colon, last_word]
+    let of_a_word = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let mut words: Vec<_> = text.split(|c| !of_a_word(c)).collect();
+    words.sort_by_key(|word| std::cmp::Reverse(word.len()));
+    let word = |n: usize| words.get(n).copied().unwrap_or(text);
+    let padded = text.find("whsec_").map_or(text, |at| {
+        let rest = &text[at..];
+        let end = rest.find(|c| !of_a_word(c) && !matches!(c, '+' | '/' | '='));
+        &rest[..end.unwrap_or(rest.len())]
+    });
+    [text, word(0), word(1), word(2), padded]
 }
 
 impl Sweeper for Hunt {
@@ -181,5 +188,10 @@ mod tests {
         assert!(forms("id:s3cret").contains(&"s3cret"));
         assert!(forms("Authorization: Bearer s3cret").contains(&"s3cret"));
         assert!(forms("CLIENT_SECRET: s3cret").contains(&"s3cret"));
+        assert!(forms("export TOKEN='s3cret'").contains(&"s3cret"));
+        assert!(forms(r#"{"clientId":"VoNve2wd","clientSecret":"sk_live_5e9b"}"#).contains(&"sk_live_5e9b"));
+        assert!(forms("https://host/hook/fl_sec_5e9b?x=1").contains(&"fl_sec_5e9b"));
+        assert!(forms("SECRET=whsec_a+b/c==;").contains(&"whsec_a+b/c=="));
+        assert_eq!(forms(""), [""; 5]);
     }
 }

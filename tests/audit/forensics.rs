@@ -25,7 +25,7 @@ async fn a_leaked_secret_is_found_and_contained_by_one_call() {
         all.push((id, public, secret, kind));
     }
     for (id, _, secret, kind) in &all {
-        for shown in [secret.clone(), format!("  {secret}\n"), format!("SECRET: {secret}")] {
+        for shown in [secret.clone(), format!("  {secret}\n"), format!("SECRET={secret}")] {
             let found = whose(&auditor, &shown).await;
             let one = &found["matches"][0];
             assert_eq!(found["matches"].as_array().unwrap().len(), 1, "{kind}: {found}");
