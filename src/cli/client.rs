@@ -155,7 +155,7 @@ impl Remote {
     /// Asks for something to be taken away. It can be gone once.
     pub async fn delete(&self, path: &str) -> Result<Value, Stop> {
         match self.attempt(self.request(Method::DELETE, path)).await {
-            Attempt::Answered(answer) => Ok(answer),
+            Attempt::Answered(raw) => self.json(&raw),
             Attempt::Again { stop, .. } | Attempt::Refused(stop) => Err(stop),
         }
     }

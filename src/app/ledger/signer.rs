@@ -121,7 +121,7 @@ impl App {
         let mut signer = self.ledger.signer.lock().await;
         let Some(token) = self.ledger.duty.held() else {
             signer.edge = None;
-            return self.take_over().await;
+            return self.adopt_signed().await;
         };
         let Some(origin) = self.origin() else { return Ok(()) };
         if signer.edge.is_none() {
@@ -260,7 +260,7 @@ impl App {
     }
 
     /// Publishes what another replica has signed, once this one has found it true.
-    async fn take_over(&self) -> Result<(), Failure> {
+    async fn adopt_signed(&self) -> Result<(), Failure> {
         let Some(stored) = self.log.tree().signed().await? else { return Ok(()) };
         let known = self.ledger.published();
         if known.is_some_and(|known| known.note == stored.note) {
