@@ -209,13 +209,20 @@ impl App {
             app.first_token_key().await?;
             app.begin_ledger(options.ledger_origin.as_deref()).await?;
         }
-        tasks.push(tokio::spawn(Arc::clone(&app).upkeep()));
-        tasks.push(tokio::spawn(Arc::clone(&app).keep_rotations()));
-        tasks.push(tokio::spawn(crate::notices::run(Arc::clone(&app), duties.notices.leads())));
-        tasks.push(tokio::spawn(Arc::clone(&app).watch_clock()));
-        tasks.push(tokio::spawn(Arc::clone(&app).sign_for_ever()));
+        tasks.extend(app.work(&duties.notices));
         opening.renewing.clear();
         Ok(Opened { app, operator_key, replayed, tasks, committer: committing })
+    }
+
+    /// Starts what goes on by itself.
+    fn work(self: &Arc<Self>, notices: &Duty) -> [JoinHandle<()>; 5] {
+        [
+            tokio::spawn(Arc::clone(self).upkeep()),
+            tokio::spawn(Arc::clone(self).keep_rotations()),
+            tokio::spawn(crate::notices::run(Arc::clone(self), notices.leads())),
+            tokio::spawn(Arc::clone(self).watch_clock()),
+            tokio::spawn(Arc::clone(self).sign_for_ever()),
+        ]
     }
 
     /// Compares the clocks for ever. While they disagree this replica answers nothing that depends on the time.

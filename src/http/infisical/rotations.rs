@@ -298,20 +298,18 @@ pub(super) async fn create(request: Request, payload: web::Payload) -> HttpRespo
         let environment = input.slug("environment");
         let secret_path = path(&input.filled("secretPath"));
         let auto = input.optional_flag("isAutoRotationEnabled").unwrap_or(true);
-        let interval_days = match input.take("rotationInterval") {
-            Some(given) => interval(&mut input, &given),
-            None => {
-                input.issue("rotationInterval", Code::InvalidType, "Required");
-                None
-            }
+        let interval_days = if let Some(given) = input.take("rotationInterval") {
+            interval(&mut input, &given)
+        } else {
+            input.issue("rotationInterval", Code::InvalidType, "Required");
+            None
         };
         let at = input.take("rotateAtUtc").and_then(|given| time_of_day(&mut input, given));
-        let mapping = match input.take("secretsMapping") {
-            Some(given) => mapping(&mut input, kind, given),
-            None => {
-                input.issue("secretsMapping", Code::InvalidType, "Required");
-                None
-            }
+        let mapping = if let Some(given) = input.take("secretsMapping") {
+            mapping(&mut input, kind, given)
+        } else {
+            input.issue("secretsMapping", Code::InvalidType, "Required");
+            None
         };
         let mut temporary = input.take("temporaryParameters");
         let given = input.take("parameters").unwrap_or(Value::Null);
@@ -473,8 +471,9 @@ impl Serialize for Fields<'_> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct GeneratedCredentials<'a> {
-    generated_credentials: Vec<Fields<'a>>,
+struct Generated<'a> {
+    #[serde(rename = "generatedCredentials")]
+    credentials: Vec<Fields<'a>>,
     active_index: u8,
     rotation_id: RotationId,
     r#type: &'static str,
@@ -485,8 +484,8 @@ pub(super) async fn generated(request: Request) -> HttpResponse {
     with(request, async |request, caller| {
         let view = rotation(request, caller).await?;
         let (active_index, all) = request.app().generated_credentials(caller, view.id).await?;
-        let body = GeneratedCredentials {
-            generated_credentials: all.iter().map(Fields).collect(),
+        let body = Generated {
+            credentials: all.iter().map(Fields).collect(),
             active_index,
             rotation_id: view.id,
             r#type: view.kind.id(),
