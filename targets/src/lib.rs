@@ -23,6 +23,8 @@ pub mod failure;
 pub mod issue;
 mod keys;
 pub mod kind;
+#[cfg(feature = "mongodb")]
+mod mongodb;
 pub mod okta_client_secret;
 pub mod open;
 pub mod parameters;

@@ -20,6 +20,8 @@ const AVAILABLE: &[Kind] = &[
     Kind::AzureClientSecret,
     Kind::DatabricksServicePrincipalSecret,
     Kind::OktaClientSecret,
+    #[cfg(feature = "mongodb")]
+    Kind::MongodbCredentials,
     #[cfg(feature = "postgres")]
     Kind::PostgresCredentials,
     #[cfg(feature = "redis")]
@@ -51,6 +53,10 @@ pub fn open(
             Box::new(DatabricksServicePrincipalSecret::open(connection, parameters, around)?)
         }
         Kind::OktaClientSecret => Box::new(OktaClientSecret::open(connection, parameters, around)?),
+        #[cfg(feature = "mongodb")]
+        Kind::MongodbCredentials => {
+            Box::new(crate::mongodb::Mongodb::open(connection, parameters, &around.network))
+        }
         #[cfg(feature = "postgres")]
         Kind::PostgresCredentials => {
             Box::new(crate::postgres::Postgres::open(connection, parameters, &around.network))
@@ -77,6 +83,8 @@ pub async fn check(connection: Connection, around: &Surroundings) -> Result<Conn
         App::AzureClientSecrets => AzureClientSecret::check_connection(&connection, around).await?,
         App::Databricks => DatabricksServicePrincipalSecret::check_connection(&connection, around).await?,
         App::Okta => OktaClientSecret::check_connection(&connection, around).await?,
+        #[cfg(feature = "mongodb")]
+        App::Mongodb => crate::mongodb::Server::new(&connection, &around.network).check().await?,
         #[cfg(feature = "postgres")]
         App::Postgres => crate::postgres::Server::new(&connection, &around.network).check().await?,
         #[cfg(feature = "redis")]

@@ -1,6 +1,6 @@
 //! MongoDB, which takes TLS only.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use crate::process::{Folder, Server, Signal, as_user, listens, output, run};
@@ -16,20 +16,23 @@ pub struct Mongodb {
     pub admin_password: String,
     /// The first password of `app_a` and `app_b`.
     pub app_password: String,
+    packages: PathBuf,
 }
 
-/// A folder in which `./test` puts programs that no Debian package has.
-fn kept() -> PathBuf {
+/// The server and a client of it, which no Debian package has: fetched if they are not there. None where they can't be.
+fn packages() -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let fetched = output(Command::new(root.join("targets/tests/packages")).arg("mongodb"));
+    match fetched.status.code() {
+        Some(0) => {}
+        Some(75) => {
+            eprintln!("SKIPPED: mongodb could not be fetched, so there is nothing to run this test against");
+            return None;
+        }
+        _ => panic!("targets/tests/packages: {}", String::from_utf8_lossy(&fetched.stderr)),
+    }
     let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    target
-        .unwrap_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../target")))
-        .join("testbed")
-}
-
-fn kept_program(name: &str) -> PathBuf {
-    let path = kept().join(name);
-    assert!(path.exists(), "{} is there: ./test puts it there", path.display());
-    path
+    Some(target.unwrap_or_else(|| root.join("target")).join("test-packages"))
 }
 
 /// Another's client, run as `python - PORT CA USER PASSWORD DATABASE`.
@@ -54,9 +57,19 @@ for user in 'app_a', 'app_b':
     c.appdb.command('createUser', user, pwd=app, roles=['readWrite'])
 ";
 
+const MAKE_MORE: &str = "
+import sys
+from pymongo import MongoClient
+port, ca, admin, *names = sys.argv[1:]
+c = MongoClient('localhost', int(port), tls=True, tlsCAFile=ca, username='rota_admin', password=admin)
+for user in names:
+    c.appdb.command('createUser', user, pwd='x', roles=['readWrite'])
+";
+
 impl Mongodb {
-    /// A new one.
-    pub fn start() -> Self {
+    /// A new one, where there is one to be had.
+    pub fn start() -> Option<Self> {
+        let packages = packages()?;
         let folder = Folder::new();
         certificates::make(&folder);
         let both =
@@ -68,7 +81,7 @@ impl Mongodb {
         let here = folder.path().display().to_string();
         // Whoever runs it may not pass through the folders above it.
         let program = folder.join("mongod");
-        run(Command::new("cp").arg(kept_program("mongod")).arg(&program));
+        run(Command::new("cp").arg(packages.join("mongod")).arg(&program));
         let words = |port: u16| {
             let words = format!(
                 "{} --dbpath {here}/data --port {port} --bind_ip 127.0.0.1 --auth --tlsMode requireTLS \
@@ -81,10 +94,18 @@ impl Mongodb {
             all
         };
         let server = Server::start(&folder, Signal::Kill, words, listens);
-        let this = Self { server, admin_password: random_word(), app_password: random_word() };
+        let this = Self { server, packages, admin_password: random_word(), app_password: random_word() };
         let out = this.python(MAKE_USERS, &[&this.admin_password, &this.app_password]);
         assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-        this
+        Some(this)
+    }
+
+    /// Makes users of `appdb`.
+    pub fn make_users(&self, names: &[String]) {
+        let arguments: Vec<_> =
+            [self.admin_password.as_str()].into_iter().chain(names.iter().map(String::as_str)).collect();
+        let out = self.python(MAKE_MORE, &arguments);
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
     }
 
     /// Logs in with another's client.
@@ -93,7 +114,7 @@ impl Mongodb {
     }
 
     fn python(&self, script: &str, arguments: &[&str]) -> Output {
-        let mut python = Command::new(kept_program("venv/bin/python"));
+        let mut python = Command::new(self.packages.join("mongodb-venv/bin/python"));
         python.args(["-c", script]).arg(self.server.port.to_string()).arg(self.server.path("ca.pem"));
         output(python.args(arguments))
     }
