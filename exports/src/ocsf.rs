@@ -65,11 +65,29 @@ pub fn mapping(event_type: &str) -> Option<Mapping> {
     const DEACTIVATE: Mapping = entity(11, "Deactivate", 1);
     Some(match event_type {
         "rota.workspace.opened.v1"
+        | "rota.connection.created.v1"
+        | "rota.managed-rotation.created.v1"
+        | "rota.places.environment-added.v1"
+        | "rota.places.folder-added.v1"
         | "rota.credential.issued.v1"
         | "rota.webhook.registered.v1"
         | "rota.token-keys.key-made.v1"
         | "rota.ledger.key-added.v1" => CREATE,
         "rota.workspace.policy-set.v1"
+        | "rota.connection.updated.v1"
+        | "rota.connection.checked.v1"
+        | "rota.managed-rotation.updated.v1"
+        | "rota.managed-rotation.attempt-started.v1"
+        | "rota.managed-rotation.attempt-taken-over.v1"
+        | "rota.managed-rotation.credential-set.v1"
+        | "rota.managed-rotation.verified.v1"
+        | "rota.managed-rotation.promoted.v1"
+        | "rota.managed-rotation.reconciled.v1"
+        | "rota.managed-rotation.deletion-started.v1"
+        | "rota.name-space.names-held.v1"
+        | "rota.places.environment-changed.v1"
+        | "rota.places.folder-changed.v1"
+        | "rota.credential.grace-held.v1"
         | "rota.credential.secret-rotated.v1"
         | "rota.credential.rotation-prepared.v1"
         | "rota.credential.prepared-secret-rotated.v1"
@@ -81,13 +99,27 @@ pub fn mapping(event_type: &str) -> Option<Mapping> {
         | "rota.ledger.auditor-named.v1"
         | "rota.ledger.auditor-dismissed.v1" => UPDATE,
         "rota.credential.old-secret-expired.v1"
+        | "rota.managed-rotation.previous-retired.v1"
+        | "rota.managed-rotation.credential-revoked.v1"
+        | "rota.credential.session-ended.v1"
         | "rota.credential.secret-revoked.v1"
         | "rota.token-keys.key-retired.v1"
         | "rota.ledger.key-retired.v1" => DEACTIVATE,
-        "rota.credential.revoked.v1" | "rota.webhook.deleted.v1" => DELETE,
+        "rota.credential.revoked.v1"
+        | "rota.connection.deleted.v1"
+        | "rota.managed-rotation.deleted.v1"
+        | "rota.managed-rotation.secrets-deleted.v1"
+        | "rota.places.environment-removed.v1"
+        | "rota.places.folder-removed.v1"
+        | "rota.webhook.deleted.v1" => DELETE,
         "rota.webhook.enabled.v1" => ENABLE,
         "rota.webhook.disabled.v1" => DISABLE,
-        "rota.credential.rotation-refused.v1" | "rota.ledger.restored.v1" => entity(3, "Update", 3),
+        "rota.credential.rotation-refused.v1"
+        | "rota.managed-rotation.step-failed.v1"
+        | "rota.managed-rotation.attempt-failed.v1"
+        | "rota.managed-rotation.deletion-failed.v1"
+        | "rota.credential.leak-reported.v1"
+        | "rota.ledger.restored.v1" => entity(3, "Update", 3),
         "rota.credential.old-secret-used.v1" => {
             Mapping { class: Class::Authentication, activity: 1, activity_name: "Logon", severity: 2 }
         }

@@ -26,6 +26,9 @@ impl History {
             match &row[column] {
                 Value::Null => String::new(),
                 Value::String(text) => self.told(text),
+                Value::Number(at) if column.ends_with("osition") => {
+                    by_script(at.as_u64().unwrap()).to_string()
+                }
                 other => other.to_string(),
             }
         };
@@ -36,8 +39,13 @@ impl History {
 
     /// As of day 6, of day 13, and of the last event.
     fn instants() -> [String; 3] {
-        [format!("asOf={}", at(6, 0)), format!("asOf={}", at(13, 0)), format!("asOf=34&at={}", at(31, 0))]
+        [format!("asOf={}", at(6, 0)), format!("asOf={}", at(13, 0)), format!("asOf=35&at={}", at(31, 0))]
     }
+}
+
+/// A position as the script counts them, which leaves out that the ledger's own key was added, after the first event.
+fn by_script(position: u64) -> u64 {
+    position - u64::from(position > 0)
 }
 
 #[track_caller]
@@ -126,7 +134,7 @@ async fn secret_age() {
         ],
     );
     // Of a version that was replaced and revoked since, as it was on day 20: it was active then.
-    let then = format!("asOf=34&at={}&kind=client", at(13, 0));
+    let then = format!("asOf=35&at={}&kind=client", at(13, 0));
     same(&history.rows("secret-age", &then, columns).await, &["8 c1 client 2 D1+0 1036800 20 17 false "]);
 }
 
@@ -173,7 +181,7 @@ async fn old_secrets() {
     same(&history.rows("old-secrets", &second, columns).await, &early);
     same(&history.rows("old-secrets", &third, columns).await, &[&early[..], &late[..]].concat());
     // In the grace period, as it was known then: after two uses, ten minutes later, and at its end.
-    let then = |seconds| format!("asOf=10&at={}", at(1, seconds));
+    let then = |seconds| format!("asOf=11&at={}", at(1, seconds));
     same(
         &history.rows("old-secrets", &then(1_800), columns).await,
         &["c1 1 D1+0 8 D1+3600 false    2 D1+600 D1+1200 600 false"],
@@ -211,20 +219,20 @@ async fn versions() {
     };
     let (c1, e1) = (history.ids.c1.as_str(), history.ids.e1.as_str());
     assert_eq!(
-        verdict(c1, "34", at(0, 0)).await,
+        verdict(c1, "35", at(0, 0)).await,
         "1 active true, 2 not-yet-made false, 3 not-yet-made false"
     );
-    assert_eq!(verdict(c1, "34", at(1, 3_599)).await, "1 retiring true, 2 active true, 3 not-yet-made false");
-    assert_eq!(verdict(c1, "34", at(1, 3_600)).await, "1 expired false, 2 active true, 3 not-yet-made false");
-    assert_eq!(verdict(c1, "34", at(40, 0)).await, "1 expired false, 2 expired false, 3 revoked false");
+    assert_eq!(verdict(c1, "35", at(1, 3_599)).await, "1 retiring true, 2 active true, 3 not-yet-made false");
+    assert_eq!(verdict(c1, "35", at(1, 3_600)).await, "1 expired false, 2 active true, 3 not-yet-made false");
+    assert_eq!(verdict(c1, "35", at(40, 0)).await, "1 expired false, 2 expired false, 3 revoked false");
     // What was known after the first rotation of a day long after: the second version was to live on.
-    assert_eq!(verdict(c1, "8", at(40, 0)).await, "1 expired false, 2 active true");
-    assert_eq!(verdict(c1, "8", at(1, 1)).await, "1 retiring true, 2 active true");
+    assert_eq!(verdict(c1, "9", at(40, 0)).await, "1 expired false, 2 active true");
+    assert_eq!(verdict(c1, "9", at(1, 1)).await, "1 retiring true, 2 active true");
     // A prepared secret is accepted, which commits it, until its deadline.
-    assert_eq!(verdict(e1, "12", at(5, 599)).await, "1 active true, 2 prepared true");
-    assert_eq!(verdict(e1, "12", at(5, 600)).await, "1 active true, 2 expired false");
-    assert_eq!(verdict(e1, "25", at(20, 0)).await, "1 expired false, 2 expired false, 3 revoked false");
-    let one = format!("credentialId={c1}&asOf=34&version=2");
+    assert_eq!(verdict(e1, "13", at(5, 599)).await, "1 active true, 2 prepared true");
+    assert_eq!(verdict(e1, "13", at(5, 600)).await, "1 active true, 2 expired false");
+    assert_eq!(verdict(e1, "26", at(20, 0)).await, "1 expired false, 2 expired false, 3 revoked false");
+    let one = format!("credentialId={c1}&asOf=35&version=2");
     assert_eq!(history.rows("versions", &one, "version").await, ["2"]);
 }
 
@@ -233,7 +241,7 @@ async fn versions() {
 async fn what_there_was() {
     let history = History::write().await;
     let [first, second, third] = History::instants();
-    let last = "asOf=34";
+    let last = "asOf=35";
     let columns =
         "position credentialId kind issuedAt issuedByKind status version activeSince rotations revokedAt";
     let start = [
@@ -308,6 +316,7 @@ async fn what_there_was() {
             "rota.credential.rotation-cancelled.v1 1 13 13",
             "rota.credential.rotation-prepared.v1 2 12 14",
             "rota.credential.secret-rotated.v1 1 8 8",
+            "rota.ledger.key-added.v1 1 0 0",
             "rota.token-keys.key-made.v1 1 0 0",
             "rota.workspace.opened.v1 2 1 2",
             "rota.workspace.policy-set.v1 1 4 4",
@@ -316,7 +325,7 @@ async fn what_there_was() {
     let between = history.rows_of(&format!("population?{second}&since=17"), columns).await;
     same(&between, &["rota.workspace.policy-set.v1 1 17 17"]);
     let columns = "position cause signsAt actorKind";
-    let keys = history.rows_of("token-keys?asOf=34", columns).await;
+    let keys = history.rows_of("token-keys?asOf=35", columns).await;
     same(&keys, &["0 first true scheduler"]);
 }
 
@@ -332,7 +341,7 @@ async fn the_same_question_as_of_the_same_point_gives_the_same_bytes_for_ever() 
         .iter()
         .flat_map(|name| {
             let of = if name == "versions" { format!("&credentialId={c1}") } else { String::new() };
-            let as_of = [at(6, 0), at(13, 0), "34".to_owned()];
+            let as_of = [at(6, 0), at(13, 0), "35".to_owned()];
             as_of.into_iter().flat_map(move |as_of| {
                 let path = format!("/v1/reports/{name}?asOf={as_of}{of}");
                 [format!("{path}&format=csv"), path]
@@ -348,9 +357,9 @@ async fn the_same_question_as_of_the_same_point_gives_the_same_bytes_for_ever() 
     };
     let before = all(&history.service.operator).await;
     // The workspace's own auditor gets what the operator gets who asks for that workspace.
-    let asked = format!("workspaceId={a}&asOf=34");
+    let asked = format!("workspaceId={a}&asOf=35");
     assert_eq!(
-        ask(&history.auditor, "rotations", "asOf=34").await,
+        ask(&history.auditor, "rotations", "asOf=35").await,
         ask(&history.service.operator, "rotations", &asked).await
     );
     history.goes_on().await;
@@ -368,10 +377,10 @@ async fn the_same_question_as_of_the_same_point_gives_the_same_bytes_for_ever() 
         assert_eq!(lines.count(), json["rowCount"], "{path}");
     }
     let csv =
-        history.service.operator.get("/v1/reports/rotations?asOf=34&format=csv&limit=2").await.expect(200);
+        history.service.operator.get("/v1/reports/rotations?asOf=35&format=csv&limit=2").await.expect(200);
     assert_eq!(
         [csv.header("rota-position"), csv.header("rota-row-count"), csv.header("content-type")],
-        ["34", "11", "text/csv; charset=utf-8"]
+        ["35", "11", "text/csv; charset=utf-8"]
     );
     assert!(!csv.header("rota-next").is_empty());
 
@@ -408,7 +417,7 @@ async fn who_may_ask_and_what_is_refused() {
         auditor.get(&format!("/v1/reports/{name}?{foreign}")).await.expect(404);
     }
     // Another workspace's position answers like one beyond the end.
-    auditor.get("/v1/reports/rotations?asOf=7").await.expect(400);
+    auditor.get("/v1/reports/rotations?asOf=8").await.expect(400);
     for name in ["population", "policies", "credentials", "erasures", "token-keys"] {
         let told = auditor.get(&format!("/v1/reports/{name}")).await.expect(200).text;
         assert!(!told.contains(&history.b) && !told.contains(&history.ids.b1), "{name}: {told}");
@@ -427,7 +436,7 @@ async fn who_may_ask_and_what_is_refused() {
         ("rotations?after=x", "after"),
         ("rotations?after=1.2", "after"),
         ("rotations?after=999.0.0", "after"),
-        ("rotations?asOf=34&after=33.0.0", "after"),
+        ("rotations?asOf=35&after=34.0.0", "after"),
         ("rotations?asOf=999", "asOf"),
         ("rotations?asOf=2099-01-01T00:00:00Z", "asOf"),
         ("rotations?asOf=yesterday", "asOf"),

@@ -50,9 +50,9 @@ async fn a_swapped_digest_is_found() {
 /// What was recorded beside an event could vanish, and nobody would have done it.
 #[tokio::test]
 async fn a_part_that_vanished_is_found() {
-    let sql = "UPDATE sealed SET details = NULL, details_key = NULL WHERE position = 1";
+    let sql = "UPDATE sealed SET details = NULL, details_key = NULL WHERE position = 2";
     let report = found(sql).await;
-    assert_eq!(report["firstBadPosition"], 1);
+    assert_eq!(report["firstBadPosition"], 2);
     assert!(report["findings"][0]["problem"].as_str().unwrap().contains("no event says"), "{report}");
 }
 

@@ -41,7 +41,7 @@ const MEMBERS: [&str; 25] = [
 
 #[tokio::test]
 async fn a_rotation_is_made_rotated_and_read() {
-    let rotating = Rotating::new().await;
+    let mut rotating = Rotating::new().await;
     let (infisical, users, token) = (&rotating.infisical, &rotating.users, &rotating.token);
     let rotation = &rotating.rotation;
     assert_eq!(members(rotation), MEMBERS);
@@ -79,6 +79,9 @@ async fn a_rotation_is_made_rotated_and_read() {
     assert_eq!(first.0, users.first);
     assert!(users.lets_in(&first.0, &first.1).await);
     infisical.home.clock.advance(Duration::from_hours(24));
+    rotating.log_in_again().await;
+    let (infisical, users, token) = (&rotating.infisical, &rotating.users, &rotating.token);
+    let rotation = &rotating.rotation;
     let rotated = rotating.rotate().await;
     assert_eq!(members(&rotated), MEMBERS);
     assert_eq!((&rotated["activeIndex"], &rotated["rotationStatus"]), (&json!(1), &json!("success")));
@@ -240,7 +243,7 @@ async fn what_is_wrong_with_a_new_rotation_is_told_and_changes_nothing() {
         (&["secretPath"], json!("/nowhere")),
         (&["secretsMapping", "password"], json!("db-PASSWORD")),
         (&["parameters", "username2"], json!(users.first)),
-        (&["parameters", "username2"], json!("nobody_here")),
+        (&["parameters", "username1"], json!("nobody_here")),
     ] {
         refused(&infisical.post(token, ROTATIONS, with(path, value)).await, 400, "BadRequest");
     }

@@ -153,6 +153,11 @@ impl Rotating {
         (read("db-USER").await, read("db-PASSWORD").await)
     }
 
+    /// Gets another token in place of one whose time is over.
+    pub async fn log_in_again(&mut self) {
+        self.token = self.infisical.token_with(&["admin"]).await;
+    }
+
     pub async fn rotate(&self) -> Value {
         let path = format!("{}/rotate-secrets", self.path());
         ok(&self.infisical.post(&self.token, &path, json!({})).await)["secretRotation"].clone()

@@ -115,8 +115,8 @@ async fn the_past_is_as_it_was() {
     assert_eq!(status("2027-01-01T00:00:10Z").await, "active: retiring active");
     assert_eq!(status("2027-01-01T00:01:09.999999Z").await, "active: retiring active");
     assert_eq!(status("2027-01-01T00:01:10Z").await, "active: expired active");
-    assert_eq!(status("2").await, "active: active");
-    assert_eq!(status("3").await, "active: retiring active");
+    assert_eq!(status("3").await, "active: active");
+    assert_eq!(status("4").await, "active: retiring active");
     assert_eq!(status("2026-01-01T00:00:00Z").await, "404");
     assert_eq!(status("2099-01-01T00:00:00Z").await, "400");
     assert_eq!(status("yesterday").await, "400");

@@ -91,7 +91,7 @@ async fn what_is_erased_leaves_its_event() {
     assert_eq!(there.json()["detail"], nowhere.json()["detail"]);
     assert_eq!(erase(&admin, &one).await.0, 1);
     assert_eq!(erase(&admin, &one).await, (0, None));
-    assert_eq!(erase(&operator, "/v1/events/1").await.0, 1);
+    assert_eq!(erase(&operator, "/v1/events/2").await.0, 1);
 
     // The ledger verifies, and what is gone is gone after a restart.
     service

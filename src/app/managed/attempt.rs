@@ -596,11 +596,12 @@ impl App {
                 first.beside = Beside { id: Some(event_id), secret: Some(secret), ..Beside::default() };
             }
             let deleted = events.iter().find_map(|event| match event {
-                ManagedRotationEvent::RotationDeleted(e) => Some(!e.secrets_deleted),
+                ManagedRotationEvent::RotationDeleted(e) => Some((!e.secrets_deleted).then_some(&[][..])),
+                ManagedRotationEvent::SecretsDeleted(e) => Some(Some(&e.fields[..])),
                 _ => None,
             });
-            if let Some(keeps_secrets) = deleted {
-                let (held, names) = self.hold_after(&live, keeps_secrets, now)?;
+            if let Some(kept_but) = deleted {
+                let (held, names) = self.hold_after(&live, kept_but, now)?;
                 planned.extend(held);
                 expected.push(names);
             }

@@ -501,18 +501,19 @@ impl App {
         })
     }
 
-    /// What a rotation holds in its folder from now on: everything, its secrets alone, or nothing.
+    /// What a rotation that is gone holds in its folder from now on: nothing, or its secrets but those of some fields.
     pub(super) fn hold_after(
         &self,
         live: &LiveRotation,
-        keeps_secrets: bool,
+        kept_but: Option<&[String]>,
         now: rota_aggregates::Timestamp,
     ) -> Result<Names, Failure> {
-        let keys = live.state.settings.mapping.values().map(|mapped| mapped.key.as_str());
-        let names = if keeps_secrets && live.state.stage != Stage::Creating {
-            keys.map(super::ground::secret_name).collect()
-        } else {
-            BTreeSet::new()
+        let names = match kept_but {
+            Some(gone) if live.state.stage != Stage::Creating => {
+                let kept = live.state.settings.mapping.iter().filter(|(field, _)| !gone.contains(field));
+                kept.map(|(_, mapped)| super::ground::secret_name(&mapped.key)).collect()
+            }
+            _ => BTreeSet::new(),
         };
         self.hold(SpaceId::folder(live.state.folder), live.state.workspace, live.id.0, names, now)
     }

@@ -471,7 +471,7 @@ impl Serialize for Fields<'_> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Generated<'a> {
+struct Slots<'a> {
     #[serde(rename = "generatedCredentials")]
     credentials: Vec<Fields<'a>>,
     active_index: u8,
@@ -484,7 +484,7 @@ pub(super) async fn generated(request: Request) -> HttpResponse {
     with(request, async |request, caller| {
         let view = rotation(request, caller).await?;
         let (active_index, all) = request.app().generated_credentials(caller, view.id).await?;
-        let body = Generated {
+        let body = Slots {
             credentials: all.iter().map(Fields).collect(),
             active_index,
             rotation_id: view.id,
