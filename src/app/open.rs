@@ -104,6 +104,17 @@ impl Duties {
     }
 }
 
+/// Refuses a store whose clock is not this machine's, and one that is half a copy.
+async fn may_be_served(log: &dyn EventLog, clock: &dyn Clock) -> Result<(), OpenError> {
+    if let Some(by_millis) = clock_off(log, clock).await? {
+        return Err(OpenError::ClockOff { by_millis });
+    }
+    if log.meta(copy::UNFINISHED).await?.is_some_and(|mark| !mark.is_empty()) {
+        return Err(OpenError::CopyUnfinished);
+    }
+    Ok(())
+}
+
 impl App {
     /// Opens the store and starts everything but the ways in. `progress` is told how many events of how many are
     /// folded.
@@ -114,12 +125,7 @@ impl App {
         let Store { log, database, snapshots, sqlite, notices, held } =
             Store::open(&mut options, &random).await?;
         let (views_path, notices_path) = (beside(&database, "views"), beside(&database, "notices"));
-        if let Some(by_millis) = clock_off(&*log, &*options.clock).await? {
-            return Err(OpenError::ClockOff { by_millis });
-        }
-        if log.meta(copy::UNFINISHED).await?.is_some_and(|mark| !mark.is_empty()) {
-            return Err(OpenError::CopyUnfinished);
-        }
+        may_be_served(&*log, &*options.clock).await?;
         let replica = Uuid::from_bytes(*random_bytes::<16>(&random)?);
         let (duties, mut opening) = Duties::take(&log, replica).await?;
         let mut tasks = std::mem::take(&mut opening.tasks);

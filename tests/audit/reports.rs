@@ -322,7 +322,7 @@ async fn what_there_was() {
             "rota.workspace.policy-set.v1 1 4 4",
         ],
     );
-    let between = history.rows_of(&format!("population?{second}&since=17"), columns).await;
+    let between = history.rows_of(&format!("population?{second}&since=18"), columns).await;
     same(&between, &["rota.workspace.policy-set.v1 1 17 17"]);
     let columns = "position cause signsAt actorKind";
     let keys = history.rows_of("token-keys?asOf=35", columns).await;

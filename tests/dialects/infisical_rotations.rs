@@ -42,7 +42,7 @@ const MEMBERS: [&str; 25] = [
 #[tokio::test]
 async fn a_rotation_is_made_rotated_and_read() {
     let mut rotating = Rotating::new().await;
-    let (infisical, users, token) = (&rotating.infisical, &rotating.users, &rotating.token);
+    let (infisical, users) = (&rotating.infisical, &rotating.users);
     let rotation = &rotating.rotation;
     assert_eq!(members(rotation), MEMBERS);
     let folder = &rotation["folderId"];

@@ -103,12 +103,12 @@ fn catalogue() -> String {
         page.push_str(&members(whole, defs, &mut named));
         // Shapes lead to shapes.
         while let Some(name) = named.pop_first() {
-            if !shapes.contains_key(&name) {
-                let shape = &defs[&name];
+            let shape = &defs[&name];
+            shapes.entry(name).or_insert_with(|| {
                 let table = members(shape, defs, &mut named);
                 let says = shape["description"].as_str().unwrap_or_default();
-                shapes.insert(name, Value::String(format!("{says}\n\n{table}")));
-            }
+                Value::String(format!("{says}\n\n{table}"))
+            });
         }
     };
     section(&mut page, "## What every event has", &schema(&leaf_schema()));

@@ -115,7 +115,7 @@ impl Run {
         })
     }
 
-    pub fn set(&self, n: u8, now: Timestamp) -> ManagedRotationCommand {
+    pub fn set(n: u8, now: Timestamp) -> ManagedRotationCommand {
         let (attempt, credential) = (attempt(n), hash(0xe2));
         ManagedRotationCommand::NoteSet { attempt, by: PROCESS, found: false, credential, now }
     }
@@ -168,7 +168,7 @@ impl Run {
         while let Some(a) = self.state.attempt.clone() {
             let command = match a.step {
                 Step::Vacate | Step::Retire => self.retired(n, now),
-                Step::Set | Step::Intend => self.set(n, now),
+                Step::Set | Step::Intend => Self::set(n, now),
                 Step::Verify | Step::Settle | Step::Revoke => self.promote(n, now),
             };
             self.when(command).unwrap();
@@ -182,7 +182,7 @@ impl Run {
 
     /// The parts that were destroyed so far.
     pub fn shredded(&self) -> BTreeSet<u64> {
-        self.events.iter().flat_map(|event| event.shredded()).map(|part| part.position.0).collect()
+        self.events.iter().flat_map(ManagedRotationEvent::shredded).map(|part| part.position.0).collect()
     }
 }
 

@@ -84,7 +84,7 @@ fn only_one_attempt_goes_on_at_a_time() {
     assert_eq!(run.refuses(run.start(2, AttemptCause::Create, at(2))), Some(RotationRefusal::InProgress));
     assert_eq!(run.refuses(run.start(2, AttemptCause::Call, at(2))), Some(RotationRefusal::InProgress));
     assert_eq!(run.refuses(delete(&run, true)), Some(RotationRefusal::InProgress));
-    assert_eq!(run.refuses(run.set(2, at(2))), Some(RotationRefusal::Overtaken));
+    assert_eq!(run.refuses(Run::set(2, at(2))), Some(RotationRefusal::Overtaken));
 }
 
 #[test]
@@ -93,7 +93,7 @@ fn whoever_was_overtaken_records_nothing_more() {
     let take_over = |by, now| ManagedRotationCommand::TakeOver { attempt: attempt(1), by, now };
     run.when(take_over(OTHER_PROCESS, at(60))).unwrap();
     for command in [
-        run.set(1, at(61)),
+        Run::set(1, at(61)),
         run.promote(1, at(61)),
         run.retired(1, at(61)),
         run.fails(1, Step::Set, false, true, at(61)),
@@ -218,7 +218,7 @@ fn a_first_attempt_that_fails_leaves_nothing_behind() {
 fn the_one_before_that_can_t_be_ended_does_not_undo_what_is_published() {
     let mut run = Run::published(Model::TwoPasswords, 2);
     run.when(run.start(3, AttemptCause::Call, at(300))).unwrap();
-    run.when(run.set(3, at(301))).unwrap();
+    run.when(Run::set(3, at(301))).unwrap();
     run.when(run.promote(3, at(302))).unwrap();
     run.when(run.fails(3, Step::Retire, false, false, at(303))).unwrap();
     assert_eq!(run.state.last.fault, None, "the rotation itself succeeded");
@@ -375,7 +375,7 @@ proptest! {
                     Some(a) => ManagedRotationCommand::TakeOver { attempt: a.id, by: PROCESS, now },
                     None => continue,
                 },
-                Next::Set => run.set(n, now),
+                Next::Set => Run::set(n, now),
                 Next::Promote => run.promote(n, now),
                 Next::Retired => run.retired(n, now),
                 Next::Fails(unclear, may_pass) => run.fails(n, at_step, unclear, may_pass, now),

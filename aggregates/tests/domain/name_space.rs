@@ -24,7 +24,9 @@ pub fn held(owner: Uuid, of: &[&str]) -> NameSpaceEvent {
 
 fn after(given: &[NameSpaceEvent]) -> NameSpace {
     let mut space = NameSpace::default();
-    given.iter().for_each(|event| space.evolve(event));
+    for event in given {
+        space.evolve(event);
+    }
     space
 }
 

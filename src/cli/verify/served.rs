@@ -219,21 +219,17 @@ impl Walk {
         }
         self.named.extend(entries(&fetched.bundle).into_iter().flatten().filter_map(added_key));
         let hashed = looked.hashed.filter(|hashed| hashed.leaves.len() == expected);
-        match hashed {
-            Some(hashed) => {
-                let tile = from_bytes(&fetched.tile).unwrap_or_default();
-                self.tree.take(&hashed, Some(&tile), full);
-            }
-            None => {
-                // The tree goes on with what the tile says, so that what comes after is still looked at.
-                let missing = Misfit::Bundle { index, expected };
-                self.tree.add(first, missing);
-                if let Some(hashes) = from_bytes(&fetched.tile).filter(|hashes| hashes.len() == expected)
-                    && let Some(hashed) = Hashed::from_hashes(hashes)
-                {
-                    self.tree.take(&hashed, None, full);
-                }
-            }
+        if let Some(hashed) = hashed {
+            let tile = from_bytes(&fetched.tile).unwrap_or_default();
+            self.tree.take(&hashed, Some(&tile), full);
+            return;
+        }
+        // The tree goes on with what the tile says, so that what comes after is still looked at.
+        self.tree.add(first, Misfit::Bundle { index, expected });
+        if let Some(hashes) = from_bytes(&fetched.tile).filter(|hashes| hashes.len() == expected)
+            && let Some(hashed) = Hashed::from_hashes(hashes)
+        {
+            self.tree.take(&hashed, None, full);
         }
     }
 }
