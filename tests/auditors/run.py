@@ -338,10 +338,12 @@ def check_kills(program, folder, rounds):
     rota.stop()
 
     # The witness does find a second history, when there is one.
-    backup = folder / "rota.db"
     lone = folder / "lone"
     lone.mkdir()
-    shutil.copy(backup, lone / "rota.db")
+    # What was last written may be in the log beside it.
+    for path in folder.glob("rota.db*"):
+        if path.name in ("rota.db", "rota.db-wal"):
+            shutil.copy(path, lone / path.name)
     shutil.copy(folder / "master.key", lone / "master.key")
     # Both copies go on from here, each with the key: what a guard that lies beside one of them can't know.
     twins = [Rota(program, folder).start(), Rota(program, lone).start()]
