@@ -13,6 +13,32 @@ pub enum Finding {
     /// The Merkle tree over the events.
     #[error(transparent)]
     Tree(#[from] Misfit),
+    /// A tile that is none.
+    #[error("tile {level}/{index} in the store is cut short")]
+    NoTile {
+        /// Its level.
+        level: u8,
+        /// Its index there.
+        index: u64,
+    },
+    /// A tile over events that are not there.
+    #[error("the ledger ends here, and tile 0/{index} in the store is over more events: they are gone")]
+    TileBeyond {
+        /// Its index.
+        index: u64,
+    },
+    /// A checkpoint whose note is not of it.
+    #[error("the checkpoint of {size} events that the store keeps has a note that says something else")]
+    OtherNote {
+        /// Of how many events.
+        size: u64,
+    },
+    /// A checkpoint that nobody signed whom events name.
+    #[error("the checkpoint of {size} events that the store keeps is signed by no key that the events name")]
+    NotSigned {
+        /// Of how many events.
+        size: u64,
+    },
     /// A position without an event.
     #[error("there is no event here, and there are later ones")]
     Gap,
@@ -93,6 +119,10 @@ pub struct Report {
     pub root: Option<Hash>,
     /// The keys that the events name for checkpoints.
     pub named: Vec<VerifierKey>,
+    /// Checkpoints that the store keeps and that were looked at.
+    pub checkpoints: u64,
+    /// The newest of them, as it was signed.
+    pub note: Option<String>,
     /// Sealed parts that were compared with their events.
     pub parts: u64,
     /// Sealed parts that are gone, as events say.

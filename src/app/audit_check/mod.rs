@@ -23,14 +23,18 @@ use super::at_rest::AtRest;
 use super::change::sha256;
 use crate::app::snapshot::Held;
 use crate::ledger::check::{Hashed, TreeCheck};
-use crate::ledger::note::VerifierKey;
+use crate::ledger::checkpoint::Checkpoint;
+use crate::ledger::note::{SignedNote, VerifierKey};
 use crate::ledger::rfc6962::leaf_hash;
-use crate::ledger::tile::WIDTH;
+use crate::ledger::tile::{FullTile, TileId, WIDTH};
 use crate::log::committer::Tip;
+use crate::log::tree::SignedRoot;
 use crate::log::{EventLog, LogError, StoredEvent};
 
 /// Events read at once: whole bundles.
 const PAGE: u64 = 4 * WIDTH;
+/// Checkpoints read at once.
+const CHECKPOINTS: usize = 1_000;
 /// Findings that are kept; the others are counted.
 const FINDINGS_MAX: usize = 100;
 
@@ -79,6 +83,10 @@ struct Check {
     tree: TreeCheck,
     /// The hashes of the bundle that is not full yet.
     open: Vec<Hash>,
+    /// Tiles as the store keeps them, by their index in the lowest level.
+    tiles: BTreeMap<u64, Vec<Hash>>,
+    /// Tiles of higher levels that were computed and are to be compared.
+    full: Vec<FullTile>,
     named: Vec<VerifierKey>,
     /// Parts of which an event has the hash and that are not there.
     missing: BTreeSet<(Position, SealedPart)>,
@@ -142,8 +150,77 @@ impl Check {
 
     /// Takes the bundle into the tree.
     fn close(&mut self) {
+        let index = self.tree.size() / WIDTH;
+        let mut tile = self.tiles.remove(&index);
+        if let Some(tile) = tile.as_mut().filter(|tile| tile.len() > self.open.len()) {
+            tile.truncate(self.open.len());
+            let end = Position(index * WIDTH + self.open.len() as u64);
+            self.find(end, Finding::TileBeyond { index });
+        }
         if let Some(hashed) = Hashed::from_hashes(std::mem::take(&mut self.open)) {
-            self.tree.take(&hashed, None, &mut Vec::new());
+            self.tree.take(&hashed, tile.as_deref(), &mut self.full);
+        }
+    }
+
+    /// Reads the tiles over the events of a page, as far as the store keeps them.
+    async fn read_tiles(&mut self, log: &dyn EventLog, first: u64) -> Result<(), LogError> {
+        self.tiles.clear();
+        match log.tree().tiles(0, first / WIDTH, PAGE / WIDTH).await {
+            Ok(kept) => {
+                self.tiles.extend(kept.into_iter().map(|tile| (tile.id.index, tile.hashes)));
+                return Ok(());
+            }
+            // One of them: looked for below.
+            Err(LogError::Corrupt(_)) => {}
+            Err(error) => return Err(error),
+        }
+        for index in first / WIDTH..(first + PAGE) / WIDTH {
+            let id = TileId { level: 0, index };
+            if let Some(hashes) = self.kept_tile(log, id, index * WIDTH).await? {
+                self.tiles.insert(index, hashes);
+            }
+        }
+        Ok(())
+    }
+
+    /// The hashes that the store keeps of a tile. What is no tile is found at the first event below it.
+    async fn kept_tile(
+        &mut self,
+        log: &dyn EventLog,
+        id: TileId,
+        first: u64,
+    ) -> Result<Option<Vec<Hash>>, LogError> {
+        match log.tree().tiles(id.level, id.index, 1).await {
+            Ok(kept) => Ok(kept.into_iter().find(|kept| kept.id == id).map(|kept| kept.hashes)),
+            Err(LogError::Corrupt(_)) => {
+                self.find(Position(first), Finding::NoTile { level: id.level, index: id.index });
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Compares tiles of higher levels with those that the store keeps.
+    async fn compare_tiles(&mut self, log: &dyn EventLog) -> Result<(), LogError> {
+        for tile in std::mem::take(&mut self.full) {
+            let first = tile.id.index * WIDTH.pow(u32::from(tile.id.level) + 1);
+            if let Some(hashes) = self.kept_tile(log, tile.id, first).await? {
+                self.tree.against(&tile, &hashes);
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks at the notes of checkpoints: what they say, and who signed them.
+    fn notes(&mut self, kept: &[SignedRoot]) {
+        for root in kept {
+            let position = Position(root.size.saturating_sub(1));
+            let said = said(root);
+            if said.is_none_or(|said| said.size != root.size || said.root != root.root) {
+                self.find(position, Finding::OtherNote { size: root.size });
+            } else if !self.named.iter().any(|key| Checkpoint::open(&root.note, key).is_ok()) {
+                self.find(position, Finding::NotSigned { size: root.size });
+            }
         }
     }
 
@@ -199,7 +276,29 @@ pub struct Signed {
     pub by: &'static str,
 }
 
+/// What the note of a kept root says.
+fn said(root: &SignedRoot) -> Option<Checkpoint> {
+    let note = SignedNote::parse(&root.note).ok()?;
+    Checkpoint::parse(note.text()).ok()
+}
+
 impl AtRest {
+    /// The roots that were signed and kept, the last one included.
+    async fn kept(&self) -> Result<Vec<SignedRoot>, LogError> {
+        let mut kept: Vec<SignedRoot> = Vec::new();
+        loop {
+            let after = kept.last().map_or(0, |last| last.size);
+            let page = self.log.tree().checkpoints(after, CHECKPOINTS).await?;
+            let short = page.len() < CHECKPOINTS;
+            kept.extend(page);
+            if short {
+                break;
+            }
+        }
+        kept.extend(self.log.tree().signed().await?);
+        Ok(kept)
+    }
+
     async fn page(&self, first: u64, end: u64) -> Result<Arc<Vec<StoredEvent>>, LogError> {
         let positions: Vec<_> = (first..end.min(first + PAGE)).map(Position).collect();
         Ok(Arc::new(self.log.read_at(&positions).await?))
@@ -217,6 +316,14 @@ impl AtRest {
         let mut check = Check::default();
         for root in signed {
             check.tree.claim(root.size, root.root, root.by);
+        }
+        let kept = self.kept().await?;
+        let origin = kept.last().and_then(said).map(|last| last.origin);
+        for root in &kept {
+            // What was signed under a former origin and is lost was recorded as lost.
+            if said(root).map(|said| said.origin) == origin {
+                check.tree.claim(root.size, root.root, "a checkpoint in the store");
+            }
         }
         // The newest snapshot with a MAC of this ledger's: what came after it is folded into it, to be compared.
         let mut snapshot = match &self.keys {
@@ -241,6 +348,7 @@ impl AtRest {
             let present = Arc::clone(&waiting);
             let (looked, ahead) = tokio::join!(look(Arc::clone(&present)), self.page(last, end.0));
             waiting = ahead?;
+            check.read_tiles(log, first).await?;
             let mut stored = present.iter().zip(looked).peekable();
             for position in (first..last).map(Position) {
                 let Some((stored, looked)) = stored.next_if(|(stored, _)| stored.position == position) else {
@@ -259,6 +367,7 @@ impl AtRest {
                     tip.apply(&recorded.fact());
                 }
             }
+            check.compare_tiles(log).await?;
             progress(last, end.0);
         }
         if let Some((at, held)) = snapshot
@@ -274,6 +383,7 @@ impl AtRest {
         }
         let destroyed = check.destroyed(log).await?;
         check.close();
+        check.notes(&kept);
         let tree = std::mem::take(&mut check.tree);
         // After a gap every hash is in another place.
         let root = (whole && tree.size() > 0).then(|| tree.root());
@@ -292,6 +402,8 @@ impl AtRest {
             last_time: check.trail.last_time(),
             root,
             named: check.named,
+            checkpoints: kept.len() as u64,
+            note: kept.into_iter().last().map(|last| last.note),
             parts: check.parts,
             destroyed,
             findings: findings.flat_map(|(at, found)| found.into_iter().map(move |f| (at, f))).collect(),

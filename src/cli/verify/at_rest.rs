@@ -22,13 +22,13 @@ struct Found {
     found: u64,
 }
 
-/// Checks a store, from a checkpoint that was kept if there is one.
+/// Checks a store, from a checkpoint that was kept if there is one. The newest checkpoint in it, if all is well.
 pub async fn check(
     store: &StoreArgs,
     keys: &[VerifierKey],
     kept: Option<Kept>,
     format: Format,
-) -> Result<(), Stop> {
+) -> Result<Option<String>, Stop> {
     telemetry::init_quiet(LogFormat::Text, "error");
     store.kept()?;
     let ledger = AtRest::open(store.options()?).await?;
@@ -62,13 +62,14 @@ pub async fn check(
         Format::Json => say!("{:#}", document(&report, from, &found)),
         Format::Ndjson => say!("{}", document(&report, from, &found)),
     }
-    if found.found == 0 { Ok(()) } else { Err(Stop::bad()) }
+    if found.found == 0 { Ok(report.note) } else { Err(Stop::bad()) }
 }
 
 fn print(report: &Report, from: Option<u64>, found: &Found) {
     say!("events      {}, the last at {}", report.events, report.last_time);
     say!("parts       {} as recorded, {} destroyed as events say", report.parts, report.destroyed);
     say!("snapshot    {}", snapshot(report.snapshot));
+    say!("checkpoints {} in the store, each signed and of these events", report.checkpoints);
     if let Some(root) = &report.root {
         say!("root        {root} (RFC 6962, SHA-256), computed from the events");
     }
@@ -99,6 +100,7 @@ fn document(report: &Report, from: Option<u64>, found: &Found) -> Value {
         "events": report.events,
         "lastTime": report.last_time,
         "root": report.root.map(|root| root.to_string()),
+        "checkpoints": report.checkpoints,
         "from": from,
         "parts": report.parts,
         "destroyedParts": report.destroyed,

@@ -81,11 +81,8 @@ impl Verify {
         } else if let Some(remote) = self.server.clone().named()? {
             asked(remote, self.server, keys, kept).await?
         } else {
-            if self.trust.saves() {
-                return Err(Stop::usage("--save keeps a checkpoint that a server or tiles give")
-                    .advise("name them with --url or --tiles"));
-            }
-            return at_rest::check(&self.store, &keys, kept, format).await;
+            let note = at_rest::check(&self.store, &keys, kept, format).await?;
+            return self.trust.save(note.as_deref());
         };
         let mut report = outside.check().await?;
         report.print(format);

@@ -72,11 +72,6 @@ impl TrustArgs {
         Ok(Some(Kept { note, checkpoint }))
     }
 
-    /// Whether a checkpoint is to be kept.
-    pub fn saves(&self) -> bool {
-        self.save.is_some()
-    }
-
     /// Keeps a checkpoint.
     pub fn save(&self, note: Option<&str>) -> Result<(), Stop> {
         let (Some(path), Some(note)) = (&self.save, note) else { return Ok(()) };
