@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::clock::Clock;
 use super::copy;
 use super::duty::Duty;
+use super::ledger::anchor::Anchors;
 use super::ledger::{LedgerState, bar};
 use super::managed::Engine;
 use super::managed::targets::{RealTargets, Targets};
@@ -151,6 +152,7 @@ impl App {
         tip.tree = tree::resume(&*log, tip.live.next_position().0, &mut progress).await?;
         let guard = options.guard_path(&database);
         let origin = tip.live.ledger().origin().map(str::to_owned);
+        let anchors = Anchors::new(std::mem::take(&mut options.anchors))?;
         let (guard, bar) = bar::look(&*log, &tip.tree, guard.as_deref(), origin.as_deref()).await?;
         if let Some(bar) = &bar {
             tracing::error!(bar = %bar, "nothing is verified and nothing appended");
@@ -206,18 +208,28 @@ impl App {
             upkeep_duty: duties.upkeep,
             notices_duty: Arc::clone(&duties.notices),
             presence: duties.presence,
-            ledger: LedgerState::new(duties.ledger, guard, bar),
+            ledger: LedgerState::new(duties.ledger, guard, bar, anchors),
             _scratch: scratch,
             replica,
             sweeping: tokio::sync::Semaphore::new(super::sweep::AT_ONCE),
         });
-        if app.is_whole().is_ok() {
-            app.first_token_key().await?;
-            app.begin_ledger(options.ledger_origin.as_deref()).await?;
-        }
+        app.begin(options.ledger_origin.as_deref()).await?;
         tasks.extend(app.work(&duties.notices));
+        tasks.extend(app.anchor_for_ever());
         opening.renewing.clear();
         Ok(Opened { app, operator_key, replayed, tasks, committer: committing })
+    }
+
+    /// Makes what every ledger has, unless it is not what was signed for: as others outside the store know, too.
+    async fn begin(&self, origin: Option<&str>) -> Result<(), OpenError> {
+        if self.is_whole().is_ok() {
+            self.ask_elsewhere().await;
+        }
+        if self.is_whole().is_ok() {
+            self.first_token_key().await?;
+            self.begin_ledger(origin).await?;
+        }
+        Ok(())
     }
 
     /// Starts what goes on by itself.

@@ -9,6 +9,7 @@ use rota_aggregates::secret::Secret;
 
 use super::Failure;
 use super::clock::Clock;
+use super::ledger::anchor::AnchorOptions;
 use super::managed::targets::Targets;
 use super::sessions::SessionOptions;
 use crate::egress::Egress;
@@ -202,6 +203,8 @@ pub struct Options {
     pub ledger_origin: Option<String>,
     /// Where the guard file is; `None` for the place beside the master key.
     pub ledger_guard: Option<PathBuf>,
+    /// Where checkpoints go, so that history can't be rewritten here alone.
+    pub anchors: AnchorOptions,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// For how long a proof that this replica is current serves others; zero for none but those who came before it.
@@ -227,6 +230,7 @@ impl Options {
             sessions: SessionOptions::default(),
             ledger_origin: None,
             ledger_guard: None,
+            anchors: AnchorOptions::default(),
             clock,
             max_staleness: Duration::ZERO,
             log: None,

@@ -12,6 +12,9 @@ Examples:
   rota ledger keys                         the keys that checkpoints are checked with
   rota ledger add-key --overlap-days 7     a new key, which signs beside the present one for a while
   rota ledger checkpoint > today.checkpoint
+  rota ledger checkpoint --cosigned        the newest one that enough witnesses cosigned
+  rota ledger anchor                       witnesses and copies get what is recorded now
+  rota ledger policy > ledger.policy       the keys and the quorum, for whoever checks cosigned checkpoints
   rota ledger auditors --name 'Example Audit Ltd.'
   rota ledger restored --lost-from 90210   after a backup was put back that lacks what was signed for";
 
@@ -38,7 +41,15 @@ enum What {
         overlap_days: u32,
     },
     /// Print the newest checkpoint
-    Checkpoint,
+    Checkpoint {
+        /// The newest one that the quorum of witnesses cosigned
+        #[arg(long)]
+        cosigned: bool,
+    },
+    /// Bring witnesses and copies the newest checkpoint now
+    Anchor,
+    /// Print the policy by which cosigned checkpoints are checked
+    Policy,
     /// List who may read the tiles of the whole deployment, name one, or dismiss one
     Auditors {
         /// Name one; the path that is printed is theirs to read by
@@ -73,13 +84,25 @@ impl Ledger {
                 if let Some(reason) = state["lost"]["reason"].as_str() {
                     return Err(Stop::refused(reason.to_owned()));
                 }
-                let fields = [
-                    ("origin", text(&state["origin"])),
-                    ("events", text(&state["events"])),
-                    ("signed for", text(&state["signed"]["size"])),
-                    ("signed at", text(&state["signed"]["time"])),
-                ];
-                output::one(self.output.format, &state, &fields);
+                print_state(self.output.format, &state);
+            }
+            Some(What::Anchor) => {
+                let state = remote.post("/v1/ledger/anchor", &json!({})).await?;
+                print_state(self.output.format, &state);
+                let troubled = |key: &str| {
+                    state[key].as_array().is_some_and(|all| all.iter().any(|to| to["behind"] != json!(0)))
+                };
+                if troubled("witnesses") || troubled("copies") {
+                    return Err(Stop::refused("not everybody has the newest checkpoint yet"));
+                }
+            }
+            Some(What::Policy) => {
+                let policy = remote.get_raw("/v1/ledger/policy", &[]).await?.body;
+                say!("{}", String::from_utf8_lossy(&policy).trim_end());
+            }
+            Some(What::Checkpoint { cosigned: true }) => {
+                let note = remote.get_raw("/ledger/cosigned/checkpoint", &[]).await?.body;
+                say!("{}", String::from_utf8_lossy(&note).trim_end());
             }
             Some(What::Keys) => {
                 let keys = remote.get("/v1/ledger/key", &[]).await?;
@@ -90,7 +113,7 @@ impl Ledger {
                 let keys = remote.post("/v1/ledger/keys", &body).await?;
                 rows(keys["keys"].as_array().map_or(&[], Vec::as_slice), &["vkey", "from", "to"]);
             }
-            Some(What::Checkpoint) => {
+            Some(What::Checkpoint { cosigned: false }) => {
                 let found = remote.get("/v1/ledger/checkpoints", &[("at", "9999-12-31T23:59:59Z")]).await?;
                 let note = found["items"][0]["note"].as_str().unwrap_or_default();
                 say!("{}", note.trim_end());
@@ -123,4 +146,26 @@ impl Ledger {
         }
         Ok(())
     }
+}
+
+/// What is signed, and how far witnesses and copies are.
+fn print_state(format: output::Format, state: &Value) {
+    let mut fields = vec![
+        ("origin", text(&state["origin"])),
+        ("events", text(&state["events"])),
+        ("signed for", text(&state["signed"]["size"])),
+        ("signed at", text(&state["signed"]["time"])),
+    ];
+    if !state["cosigned"].is_null() {
+        fields.push(("cosigned", text(&state["cosigned"]["size"])));
+    }
+    for (kind, key) in [("witness", "witnesses"), ("copy", "copies")] {
+        for to in state[key].as_array().into_iter().flatten() {
+            let trouble = to["trouble"].as_str().map(|trouble| format!("; {trouble}")).unwrap_or_default();
+            let (name, behind) = (text(&to["name"]), text(&to["behind"]));
+            let has = to["size"].as_u64().map_or("nothing yet".to_owned(), |size| format!("{size} events"));
+            fields.push((kind, format!("{name}: {has}, {behind} behind{trouble}")));
+        }
+    }
+    output::one(format, state, &fields);
 }

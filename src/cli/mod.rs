@@ -13,7 +13,6 @@ mod credential;
 mod doctor;
 mod error;
 mod export;
-mod file;
 mod forensics;
 mod history;
 mod jobs;
@@ -33,6 +32,7 @@ mod source;
 mod store;
 mod token_keys;
 mod verify;
+mod witness;
 
 use std::process::ExitCode;
 
@@ -85,6 +85,7 @@ enum Verb {
     TokenKeys(token_keys::TokenKeys),
     Ledger(ledger::Ledger),
     Copy(copy::Copy),
+    Witness(witness::Witness),
     Doctor(doctor::Doctor),
 }
 
@@ -126,6 +127,7 @@ impl Verb {
             | Self::Receipt(_)
             | Self::TokenKeys(_)
             | Self::Ledger(_)
+            | Self::Witness(_)
             | Self::Quickstart(_)
             | Self::Backup(_)
             | Self::Migrate(_) => Vec::new(),
@@ -162,6 +164,7 @@ pub fn run() -> ExitCode {
             Verb::Migrate(verb) => verb.run().await,
             Verb::TokenKeys(verb) => verb.run().await,
             Verb::Ledger(verb) => verb.run().await,
+            Verb::Witness(verb) => verb.run().await,
             Verb::Copy(verb) => verb.run().await,
             Verb::Doctor(verb) => verb.run().await,
         }

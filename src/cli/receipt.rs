@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use rota::file::write_whole;
 use rota::ledger::receipt::with_entry;
 use rota_aggregates::record::Leaf;
 use rota_aggregates::{EventId, Position, Timestamp};
@@ -9,7 +10,6 @@ use rota_exports::Filter;
 
 use super::client::ServerArgs;
 use super::error::Stop;
-use super::file::write_whole;
 use super::source::Source;
 
 /// An event lies at most so long after its id was made.
@@ -41,6 +41,9 @@ pub struct Receipt {
     /// Under the checkpoint of so many events [default: the newest]
     #[arg(long, value_name = "EVENTS")]
     size: Option<u64>,
+    /// Under the newest checkpoint that the quorum of witnesses cosigned
+    #[arg(long, conflicts_with = "size")]
+    cosigned: bool,
     #[command(flatten)]
     server: ServerArgs,
 }
@@ -54,7 +57,8 @@ impl Receipt {
             Err(_) => find(&source, &self.event).await?,
         };
         let size = self.size.map(|size| size.to_string());
-        let query: Vec<_> = size.as_deref().map(|size| ("size", size)).into_iter().collect();
+        let mut query: Vec<_> = size.as_deref().map(|size| ("size", size)).into_iter().collect();
+        query.extend(self.cosigned.then_some(("cosigned", "true")));
         let proof = remote.get_raw(&format!("/v1/ledger/proof/{position}"), &query).await?.body;
         let entry = remote.get_raw(&format!("/v1/ledger/entries/{position}"), &[]).await?.body;
         let proof = std::str::from_utf8(&proof).ok().and_then(|proof| with_entry(proof, &entry));

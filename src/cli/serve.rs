@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use rota::anchors::copies::Place;
 use rota::app::Opened;
+use rota::app::ledger::anchor::{AnchorOptions, PAUSE_SECONDS_DEFAULT};
 use rota::app::ledger::keys::check_origin;
 use rota::app::sessions::{self, SessionOptions};
 use rota::egress::Egress;
 use rota::http::fluide::TokenAnswer;
 use rota::http::{ServeOptions, TlsFiles};
+use rota::ledger::policy::Policy;
 use rota::telemetry::{self, LogFormat};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -89,9 +92,64 @@ pub struct Serve {
     /// [default: beside the master key]
     #[arg(long, env = "ROTA_LEDGER_GUARD", value_name = "PATH")]
     ledger_guard: Option<PathBuf>,
+    #[command(flatten)]
+    anchors: Anchors,
     /// How log lines are written to stderr
     #[arg(long, env = "ROTA_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
     log_format: LogFormat,
+}
+
+/// Who else has the checkpoints.
+#[derive(clap::Args)]
+struct Anchors {
+    /// A file that names the witnesses which cosign checkpoints, with their keys and URLs, and how many of them are
+    /// enough (c2sp.org/tlog-policy)
+    #[arg(long, env = "ROTA_WITNESSES", value_name = "FILE")]
+    witnesses: Option<PathBuf>,
+    /// Where checkpoints are copied to: a folder, or an address that takes them by PUT and gives the last one back by
+    /// GET. Several, separated by commas
+    #[arg(long, env = "ROTA_CHECKPOINT_COPIES", value_name = "FOLDER|URL", value_delimiter = ',')]
+    checkpoint_copies: Vec<Place>,
+    /// A file with the bearer token for copies at addresses
+    #[arg(long, env = "ROTA_CHECKPOINT_COPIES_TOKEN_FILE", value_name = "PATH")]
+    checkpoint_copies_token_file: Option<PathBuf>,
+    /// How often witnesses and copies get a checkpoint, if the ledger has grown
+    #[arg(long, env = "ROTA_ANCHOR_SECONDS", value_name = "N", default_value_t = PAUSE_SECONDS_DEFAULT,
+        value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    anchor_seconds: u32,
+}
+
+impl Anchors {
+    fn options(&self) -> Result<AnchorOptions, Stop> {
+        let policy = self.witnesses.as_deref().map(witnesses).transpose()?;
+        Ok(AnchorOptions {
+            policy,
+            copies: self.checkpoint_copies.clone(),
+            bearer: self.checkpoint_copies_token_file.clone(),
+            pause: Duration::from_secs(u64::from(self.anchor_seconds)),
+        })
+    }
+}
+
+/// Reads the file that names the witnesses.
+pub fn witnesses(path: &std::path::Path) -> Result<Policy, Stop> {
+    let failed = |error| Stop::failed(format!("can't read {}", path.display()), error);
+    let policy: Policy = std::fs::read_to_string(path)
+        .map_err(failed)?
+        .parse()
+        .map_err(|error| Stop::failed(format!("{}", path.display()), error))?;
+    let bad = policy.witnesses.iter().find(|witness| {
+        let url = witness.url.as_deref().map(reqwest::Url::parse);
+        !matches!(url, Some(Ok(url)) if matches!(url.scheme(), "http" | "https"))
+    });
+    match bad {
+        None => Ok(policy),
+        Some(witness) => {
+            Err(Stop::refused(format!("{}: the witness {} has no URL", path.display(), witness.name)).advise(
+                "its line is `witness NAME KEY URL`, with the http(s) URL below which it takes checkpoints",
+            ))
+        }
+    }
 }
 
 impl Serve {
@@ -110,6 +168,7 @@ impl Serve {
         options.max_staleness = Duration::from_millis(self.max_staleness_ms);
         options.ledger_origin.clone_from(&self.ledger_origin);
         options.ledger_guard.clone_from(&self.ledger_guard);
+        options.anchors = self.anchors.options()?;
         let opened = tokio::select! {
             opened = store::open(options) => opened?,
             () = signals.wait() => return Ok(()),

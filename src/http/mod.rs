@@ -20,6 +20,7 @@ mod receipt;
 mod request;
 mod spritz;
 mod tls;
+pub mod witness;
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;

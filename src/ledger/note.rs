@@ -78,6 +78,11 @@ impl VerifierKey {
         &self.name
     }
 
+    /// Whether it is the same key as another, whatever they are called.
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        self.public == other.public
+    }
+
     /// Whether it is a witness's.
     pub fn is_witness(&self) -> bool {
         self.kind == COSIGNATURE_TYPE
@@ -178,9 +183,12 @@ impl SigningKey {
     }
 
     fn line(&self, time: &[u8], signature: &[u8]) -> String {
-        let payload = [&self.verifier.id()[..], time, signature].concat();
-        format!("\u{2014} {} {}\n", self.verifier.name, STANDARD.encode(payload))
+        signature_line(&self.verifier.name, self.verifier.id(), &[time, signature].concat())
     }
+}
+
+fn signature_line(name: &str, id: [u8; 4], signature: &[u8]) -> String {
+    format!("\u{2014} {name} {}\n", STANDARD.encode([&id[..], signature].concat()))
 }
 
 impl fmt::Debug for SigningKey {
@@ -230,6 +238,22 @@ impl SignedNote {
     /// What is signed: it ends in a line feed.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The signature line of a key, if it signed the text.
+    pub fn line_of(&self, key: &VerifierKey) -> Option<String> {
+        self.check(key).ok()?;
+        let id = key.id();
+        let line = self.signatures.iter().rfind(|line| line.id == id && line.name == key.name)?;
+        Some(signature_line(&line.name, line.id, &line.bytes))
+    }
+
+    /// The note with the signature line of another key added, or in place of the one that it has.
+    pub fn with_line_of(&self, key: &VerifierKey, line: &str) -> String {
+        let id = key.id();
+        let others = self.signatures.iter().filter(|line| line.id != id || line.name != key.name);
+        let lines: String = others.map(|line| signature_line(&line.name, line.id, &line.bytes)).collect();
+        format!("{}\n{lines}{line}", self.text)
     }
 
     /// Checks that this key signed the text. A cosignature's time, in seconds since 1970, is given back.
@@ -308,6 +332,24 @@ mod tests {
         assert_eq!(key(&witness.verifier().to_string()), *witness.verifier());
         assert!(!format!("{log:?}").contains("seed"));
         assert_eq!(SigningKey::of_log("a b", &[1; 32]).err(), Some(NoteError::BadName));
+    }
+
+    #[test]
+    fn a_line_is_added_once() {
+        let log = SigningKey::of_log("log.example", &[1; 32]).unwrap_or_else(|error| panic!("{error}"));
+        let witness = SigningKey::of_witness("witness.example", &[2; 32]).unwrap_or_else(|e| panic!("{e}"));
+        let text = "log.example\n1\nAAAA\n";
+        let mut note = format!("{text}\n{}", log.sign(text));
+        for time in [1_800_000_000, 1_800_000_010] {
+            let line = witness.cosign(text, time);
+            let parsed = SignedNote::parse(&note).unwrap_or_else(|error| panic!("{error}"));
+            note = parsed.with_line_of(witness.verifier(), &line);
+            let parsed = SignedNote::parse(&note).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!(parsed.line_of(witness.verifier()), Some(line));
+            assert_eq!(parsed.check(witness.verifier()), Ok(Some(time)));
+            assert_eq!(parsed.check(log.verifier()), Ok(None));
+        }
+        assert_eq!(note.lines().count(), 6);
     }
 
     #[test]

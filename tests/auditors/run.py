@@ -8,7 +8,9 @@ nothing. What is shown:
 
 1. signatures, inclusion of every event of a run, consistency over kills, a restart, a change of keys, and `rota copy`;
 2. a witness that sees every checkpoint over kills in the middle of writing has no evidence of a second history;
-3. a backup that is put back is not served until its loss is recorded, and then under another name.
+3. nor has it over faults of the disk, put into the system calls with strace, while rota itself has another witness cosign;
+4. cosignatures that rota collects hold for stock verifiers, and a stock client of witnesses is cosigned by rota's own;
+5. a backup that is put back is not served until its loss is recorded, and then under another name.
 """
 
 import base64
@@ -19,6 +21,7 @@ import pathlib
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -28,6 +31,7 @@ import urllib.error
 import urllib.request
 
 import aics_tlog
+import aics_witness.feeder
 import metamorphic_log
 import tamperlog
 
@@ -38,25 +42,30 @@ BIN = pathlib.Path(sys.executable).parent
 class Rota:
     """A rota in a folder of its own."""
 
-    def __init__(self, program, folder):
+    def __init__(self, program, folder, settings=None):
         self.program, self.folder, self.process, self.url = program, folder, None, None
+        self.settings = settings or {}
 
     def environment(self):
         kept = {k: v for k, v in os.environ.items() if not k.startswith("ROTA_")}
-        return {**kept, "ROTA_OPERATOR_KEY": OPERATOR, "ROTA_STORE": f"sqlite:{self.folder}/rota.db", "RUST_LOG": "error"}
+        return {**kept, "ROTA_OPERATOR_KEY": OPERATOR, "ROTA_STORE": f"sqlite:{self.folder}/rota.db", "RUST_LOG": "error", **self.settings}
 
-    def start(self):
+    def start(self, under=(), may_fail=False):
+        self.url = None
         self.process = subprocess.Popen(
-            [self.program, "serve", "--listen", "127.0.0.1:0", "--ledger-origin", "ledger.test/auditors"]
+            [*under, self.program, "serve", "--listen", "127.0.0.1:0", "--ledger-origin", "ledger.test/auditors"]
             if not (self.folder / "renamed").exists()
-            else [self.program, "serve", "--listen", "127.0.0.1:0"],
-            env=self.environment(), stdout=subprocess.PIPE, text=True, cwd=self.folder,
+            else [*under, self.program, "serve", "--listen", "127.0.0.1:0"],
+            env=self.environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL if may_fail else None, text=True,
+            cwd=self.folder,
         )
         for line in self.process.stdout:
             if line.startswith("rota is serving on "):
                 self.url = line.split()[-1]
                 threading.Thread(target=self.process.stdout.read, daemon=True).start()
                 return self
+        if may_fail:
+            return self
         raise SystemExit("rota did not start")
 
     def kill(self):
@@ -257,16 +266,30 @@ def check_history(program, folder):
 class Witness:
     """aics-witness, to which every checkpoint goes."""
 
-    def __init__(self, folder, origin, vkey):
+    def __init__(self, folder, origin, vkey, name="witness"):
+        folder = folder / name
+        folder.mkdir()
         self.config = str(folder / "witness.json")
-        self.port = random.randrange(20_000, 60_000)
-        command = [BIN / "aics-witness", "init", "-c", self.config, "--name", "witness.test/w1"]
-        subprocess.run([*command, "--listen", f"127.0.0.1:{self.port}"], check=True, stdout=subprocess.DEVNULL)
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        command = [BIN / "aics-witness", "init", "-c", self.config, "--name", f"{name}.test/w1"]
+        quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        subprocess.run([*command, "--listen", f"127.0.0.1:{self.port}"], **quiet)
+        status = [BIN / "aics-witness", "status", "-c", self.config, "--json"]
+        told = subprocess.run(status, check=True, capture_output=True, text=True).stdout
+        self.vkey = next(word for word in json.dumps(json.loads(told)).split('"') if word.startswith(f"{name}.test/w1+"))
         add = [BIN / "aics-witness", "add-log", "-c", self.config, "--origin", origin, "--vkey", vkey]
-        subprocess.run(add, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(add, **quiet)
         serve = [BIN / "aics-witness", "serve", "-c", self.config]
         self.process = subprocess.Popen(serve, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.size, self.seen = 0, 0
+        for _ in range(600):
+            try:
+                socket.create_connection(("127.0.0.1", self.port), 1).close()
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise SystemExit(f"the witness {name} does not start")
 
     def show(self, rota, note):
         _, size, _ = head(note)
@@ -367,6 +390,183 @@ def check_kills(program, folder, rounds):
     witness.stop()
 
 
+def policy_of(witness):
+    return f"witness W1 {witness.vkey} http://127.0.0.1:{witness.port}\nquorum W1\n"
+
+
+def wait_cosigned(rota, size):
+    """Waits until the quorum has cosigned so many events."""
+    for _ in range(300):
+        state = json.loads(rota.get("/v1/ledger/state"))
+        if state["cosigned"] and state["cosigned"]["size"] >= size:
+            return
+        time.sleep(0.1)
+    raise SystemExit(f"nothing was cosigned: {state}")
+
+
+# What a call gets, and which one of its thread's calls. A call that is to be the last one has the process killed.
+FAULTS = [
+    (calls, effect, when)
+    for calls, effects in (
+        ("fsync,fdatasync", ("error=EIO", "signal=KILL")),
+        ("pwrite64,write", ("error=ENOSPC", "error=EIO", "signal=KILL")),
+    )
+    for effect in effects
+    for when in ("3", "7", "12+", "25", "60")
+]
+
+
+def check_faults(program, folder, rounds):
+    """Faults in the calls by which the store and the guard file are written."""
+    if shutil.which("strace") is None:
+        print("    SKIPPED: strace is not there")
+        return
+    rota = Rota(program, folder).start()
+    keys = rota.keys()
+    vkeys = [key["vkey"] for key in keys["keys"]]
+    seen = Witness(folder, keys["origin"], vkeys[0], "seen")
+    own = Witness(folder, keys["origin"], vkeys[0], "own")
+    (folder / "witnesses").write_text(policy_of(own))
+    rota.stop()
+    rota.settings = {"ROTA_WITNESSES": str(folder / "witnesses"), "ROTA_ANCHOR_SECONDS": "1"}
+    files = [part for name in ("rota.db", "rota.db-wal", "rota.db.guard") for part in ("-P", str(folder / name))]
+    acknowledged, refusals, deaths = {}, 0, 0
+    chosen = random.sample(FAULTS, min(rounds, len(FAULTS)))
+    for calls, effect, when in chosen:
+        under = ["strace", "-D", "-f", "-qq", "-o", "/dev/null", *files, "-e", f"trace={calls}"]
+        rota.start([*under, "-e", f"inject={calls}:{effect}:when={when}"], may_fail=True)
+        stop = threading.Event()
+
+        def write():
+            nonlocal refusals
+            while not stop.is_set():
+                try:
+                    position, receipt = rota.change()
+                    acknowledged[position] = receipt
+                except AssertionError:
+                    refusals += 1
+                    time.sleep(0.02)
+                except Exception:
+                    return
+
+        writers = [threading.Thread(target=write) for _ in range(3)] if rota.url else []
+        for writer in writers:
+            writer.start()
+        until = time.monotonic() + 1.5
+        while time.monotonic() < until and rota.url and rota.process.poll() is None:
+            try:
+                note = rota.checkpoint()
+                if head(note)[1] > seen.size:
+                    seen.show(rota, note)
+            except (AssertionError, OSError):
+                time.sleep(0.02)
+        deaths += rota.process.poll() is not None
+        stop.set()
+        rota.kill()
+        for writer in writers:
+            writer.join()
+        rota.start()
+        for position in sorted(acknowledged)[-4:]:
+            _, _, note = parse_receipt(acknowledged[position])
+            if head(note)[1] > seen.size:
+                seen.show(rota, note)
+        note = rota.checkpoint()
+        if head(note)[1] > seen.size:
+            seen.show(rota, note)
+        rota.kill()
+    rota.start()
+    rota.change()
+    wait_cosigned(rota, head(rota.checkpoint())[1])
+    for position, receipt in acknowledged.items():
+        check_included(rota.get(f"/v1/ledger/entries/{position}"), receipt, vkeys)
+    assert seen.evidence() == [] and own.evidence() == [], (seen.evidence(), own.evidence())
+    assert len(acknowledged) > 5 * rounds and refusals + deaths > 0, (len(acknowledged), refusals, deaths)
+    print(
+        f"    {len(chosen)} faults, {refusals} changes refused and {deaths} deaths by them, {len(acknowledged)} acknowledged, "
+        f"{seen.seen} checkpoints witnessed, no evidence"
+    )
+    rota.stop()
+    subprocess.run([program, "verify"], check=True, env=rota.environment(), stdout=subprocess.DEVNULL)
+    seen.stop()
+    own.stop()
+
+
+def check_cosigned(program, folder):
+    rota = Rota(program, folder).start()
+    keys = rota.keys()
+    vkey = keys["keys"][0]["vkey"]
+    foreign = Witness(folder, keys["origin"], vkey, "foreign")
+    (folder / "witnesses").write_text(policy_of(foreign))
+    rota.stop()
+    rota.settings = {"ROTA_WITNESSES": str(folder / "witnesses"), "ROTA_ANCHOR_SECONDS": "1"}
+    rota.start()
+    for _ in range(3):
+        for _ in range(20):
+            rota.change()
+        wait_cosigned(rota, head(rota.checkpoint())[1])
+        rota.kill()
+        rota.start()
+    (folder / "ledger.vkey").write_text(vkey)
+    tiles = f"{rota.url}{rota.keys()['prefix']}/cosigned"
+    for witness, holds in ((foreign.vkey, True), (other_witness(foreign.vkey), False)):
+        command = [BIN / "aics-tlog", "verify-checkpoint", "--tiles", tiles, "--vkey-file", folder / "ledger.vkey"]
+        command += ["--witness-key", witness, "--quorum", "1", "--max-age", "3600"]
+        ran = subprocess.run(command, capture_output=True, text=True)
+        assert (ran.returncode == 0) is holds, (holds, ran.stdout, ran.stderr)
+    with urllib.request.urlopen(f"{tiles}/checkpoint") as answer:
+        note = answer.read().decode()
+    check_signed(note, [vkey])
+    aics_tlog.audit_tiles(aics_tlog.HttpTileReader(tiles), head(note)[1], head(note)[2])
+    proof = rota.get("/v1/ledger/proof/3?cosigned=true").decode()
+    assert foreign.vkey.split("+")[0] in proof
+    check_included(rota.get("/v1/ledger/entries/3"), proof, [vkey])
+    assert foreign.evidence() == []
+    print("    stock verifiers find the quorum, through 3 kills")
+
+    # And the other way round: a stock client has its checkpoints cosigned by rota.
+    own = folder / "own"
+    made = [program, "witness", "init", "--dir", own, "--name", "own.test/w1", "--format", "json"]
+    own_vkey = json.loads(subprocess.run(made, check=True, capture_output=True, text=True).stdout)["vkey"]
+    subprocess.run([program, "witness", "add", "--dir", own, vkey], check=True, stdout=subprocess.DEVNULL)
+    serve = [program, "witness", "serve", "--dir", own, "--listen", "127.0.0.1:0"]
+    served = subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, env=rota.environment())
+    url = served.stdout.readline().split()[-1]
+    client = aics_witness.feeder.WitnessClient(url, own_vkey, state_path=str(folder / "feeder.json"))
+
+    def proof_of(old, new):
+        if old in (0, new):
+            return []
+        return [base64.b64decode(line) for line in rota.get(f"/v1/ledger/consistency?from={old}&to={new}").split()]
+
+    for _ in range(4):
+        note = rota.checkpoint()
+        line = client.submit(note, proof_of)
+        both = aics_witness.feeder.merge_cosignatures(note, line)
+        assert b"own.test/w1" in both
+        metamorphic_log.checkpoint_verify(both.decode(), [vkey])
+        rota.change()
+    # What it forgot, rota's witness tells it.
+    forgetful = aics_witness.feeder.WitnessClient(url, own_vkey)
+    forgetful.submit(rota.checkpoint(), proof_of)
+    size = head(rota.checkpoint())[1]
+    assert head(note)[1] < size
+    assert refused(forgetful.submit, note, proof_of), "an older checkpoint"
+    served.terminate()
+    assert served.wait(30) == 0
+    rota.stop()
+    foreign.stop()
+    print("    and rota's witness cosigns for a stock client")
+
+
+def other_witness(vkey):
+    """A key that cosigned nothing, of the same form."""
+    name, _, key = vkey.split("+", 2)
+    raw = bytearray(base64.b64decode(key))
+    raw[1] ^= 1
+    fingerprint = hashlib.sha256(name.encode() + b"\n" + bytes(raw)).digest()[:4].hex()
+    return f"{name}+{fingerprint}+{base64.b64encode(raw).decode()}"
+
+
 def check_restored(program, folder):
     rota = Rota(program, folder).start()
     for _ in range(5):
@@ -398,7 +598,14 @@ def check_restored(program, folder):
 def main():
     program = str(pathlib.Path(sys.argv[1]).resolve())
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 12
-    for check, arguments in ((check_history, ()), (check_kills, (rounds,)), (check_restored, ())):
+    checks = (
+        (check_history, ()),
+        (check_kills, (rounds,)),
+        (check_faults, (rounds,)),
+        (check_cosigned, ()),
+        (check_restored, ()),
+    )
+    for check, arguments in checks:
         with tempfile.TemporaryDirectory() as folder:
             print(f"{check.__name__.replace('_', ' ')}:", flush=True)
             check(program, pathlib.Path(folder), *arguments)

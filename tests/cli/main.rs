@@ -12,3 +12,4 @@ mod offline;
 mod serving;
 mod usage;
 mod verify;
+mod witness;

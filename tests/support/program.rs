@@ -96,7 +96,8 @@ impl Process {
             }
             process.output.lock().unwrap().extend_from_slice(line.as_bytes());
             let line = line.trim_end().to_owned();
-            if let Some(url) = line.strip_prefix("rota is serving on ") {
+            let serves = ["rota is serving on ", "rota is witnessing on "];
+            if let Some(url) = serves.iter().find_map(|says| line.strip_prefix(says)) {
                 url.clone_into(&mut process.url);
             }
             process.lines.push(line);

@@ -3,9 +3,11 @@
 //!
 //! - [`signer`]: the task that signs what was committed, read back and compared;
 //! - [`guard`]: what was signed last, outside the store; [`bar`]: what happens when the store does not hold that;
+//! - [`anchor`]: witnesses that cosign, and copies in places of the operator's choice;
 //! - [`keys`]: origin and signing keys, auditors of the deployment, and going on after a loss;
 //! - [`read`]: tiles, entries, checkpoints and proofs; [`proofs`]: proofs from stored tiles.
 
+pub mod anchor;
 pub mod bar;
 pub mod guard;
 pub mod keys;
@@ -20,6 +22,7 @@ use parking_lot::{Mutex, RwLock};
 use rota_aggregates::Timestamp;
 use tokio::sync::watch;
 
+use self::anchor::Anchors;
 use self::bar::Bar;
 use self::guard::Guard;
 use self::signer::Signer;
@@ -53,10 +56,11 @@ pub(super) struct LedgerState {
     guard: Option<Guard>,
     bar: RwLock<Option<Bar>>,
     signer: tokio::sync::Mutex<Signer>,
+    anchors: Anchors,
 }
 
 impl LedgerState {
-    pub(super) fn new(duty: Arc<Duty>, guard: Option<Guard>, bar: Option<Bar>) -> Self {
+    pub(super) fn new(duty: Arc<Duty>, guard: Option<Guard>, bar: Option<Bar>, anchors: Anchors) -> Self {
         Self {
             duty,
             published: watch::channel(None).0,
@@ -65,6 +69,7 @@ impl LedgerState {
             guard,
             bar: RwLock::new(bar),
             signer: tokio::sync::Mutex::default(),
+            anchors,
         }
     }
 

@@ -286,8 +286,16 @@ impl App {
         if to > published.checkpoint.size {
             return Err(Failure::NotFound("checkpoint"));
         }
-        let plan = Plan::consistency(from, to)
-            .ok_or_else(|| Failure::invalid("from", "must not be more than `to`"))?;
+        if from > to {
+            return Err(Failure::invalid("from", "must not be more than `to`"));
+        }
+        self.link(&published, from, to).await
+    }
+
+    /// The proof that the first `from` events, at least one, are the beginning of the first `to`, which a checkpoint
+    /// signs for.
+    pub(super) async fn link(&self, published: &Published, from: u64, to: u64) -> Result<Vec<Hash>, Failure> {
+        let plan = Plan::consistency(from, to).ok_or_else(unfit)?;
         let trunk = Trunk { log: &*self.log, edge: &published.edge };
         let hashes = trunk.assemble(&plan).await?;
         let (old, new) = (trunk.root_of(from).await?, trunk.root_of(to).await?);

@@ -196,7 +196,13 @@ impl App {
     pub(in crate::app) async fn keep_last_note(&self, now: bool) {
         let mut signer = self.ledger.signer.lock().await;
         let due = now || signer.kept.is_none_or(|kept| kept.elapsed() >= KEEP);
-        let Some(root) = signer.pending.clone().filter(|_| due) else { return };
+        let Some(mut root) = signer.pending.clone().filter(|_| due) else { return };
+        // A witness may have cosigned it meanwhile.
+        if let Some(published) = self.ledger.published()
+            && (published.checkpoint.size, published.checkpoint.root) == (root.size, root.root)
+        {
+            root.note.clone_from(&published.note);
+        }
         match self.log.tree().sign(&root, signer.stored, true).await {
             Ok(true) => {
                 signer.stored = Some(root.size);

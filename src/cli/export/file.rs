@@ -4,8 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
+use rota::file::{named, sync_folder, write_whole};
+
 use crate::cli::error::Stop;
-use crate::cli::file::{named, sync_folder, write_whole};
 
 /// Bytes looked at in one go for the last line feed.
 const BLOCK: u64 = 64 * 1_024;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use rota::file::write_whole;
 use rota_aggregates::Position;
 use rota_exports::parquet::{Parts, PartsError};
 use rota_exports::{Entry, Filter, Lines};
@@ -11,7 +12,6 @@ use rota_exports::{Entry, Filter, Lines};
 use super::ExportFormat;
 use super::file::{Interrupted, Partial};
 use crate::cli::error::Stop;
-use crate::cli::file::write_whole;
 use crate::cli::source::{Leaf, Source};
 
 /// Bytes that are gathered before they are written.

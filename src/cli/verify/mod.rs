@@ -35,6 +35,9 @@ Whoever may write the store may make it fit itself. What they can't make fit is 
 somebody else kept: --save keeps one, --from starts from it. Give the verifier key that you got in
 another way with --vkey, else the keys that the ledger names are taken at their word.
 
+With --policy the checkpoint must be cosigned by a quorum of witnesses, which you name: from a server
+the newest one that is is taken (`rota ledger policy` prints the operator's own).
+
 Exit code 1 and the first position that does not fit if something is wrong.
 
 Examples:
@@ -76,14 +79,20 @@ impl Verify {
         let (keys, kept) = (self.trust.keys()?, self.trust.kept()?);
         let pinned = !keys.is_empty();
         let format = self.output.format;
-        let outside = if let Some(place) = &self.tiles {
-            Outside { tiles: named(place)?, answers: None, keys, pinned, kept }
+        let policy = self.trust.policy()?;
+        let mut outside = if let Some(place) = &self.tiles {
+            Outside { tiles: named(place)?, answers: None, keys, pinned, kept, policy: None }
         } else if let Some(remote) = self.server.clone().named()? {
-            asked(remote, self.server, keys, kept).await?
+            asked(remote, self.server, keys, kept, policy.is_some()).await?
         } else {
+            if policy.is_some() {
+                return Err(Stop::usage("--policy is about a checkpoint that a server or tiles give")
+                    .advise("name them with --url or --tiles"));
+            }
             let note = at_rest::check(&self.store, &keys, kept, format).await?;
             return self.trust.save(note.as_deref());
         };
+        outside.policy = policy;
         let mut report = outside.check().await?;
         report.print(format);
         if report.found > 0 {
@@ -109,6 +118,7 @@ async fn asked(
     server: ServerArgs,
     keys: Vec<rota::ledger::note::VerifierKey>,
     kept: Option<trust::Kept>,
+    cosigned: bool,
 ) -> Result<Outside, Stop> {
     let known = remote.get("/v1/ledger/key", &[]).await?;
     let Some(prefix) = known["prefix"].as_str().map(str::to_owned) else {
@@ -119,5 +129,7 @@ async fn asked(
     };
     let pinned = !keys.is_empty();
     let answers = Some(server.remote()?);
-    Ok(Outside { tiles: Tiles::Served { remote, prefix }, answers, keys, pinned, kept })
+    // The newest checkpoint that was signed is seldom cosigned yet.
+    let prefix = if cosigned { format!("{prefix}/cosigned") } else { prefix };
+    Ok(Outside { tiles: Tiles::Served { remote, prefix }, answers, keys, pinned, kept, policy: None })
 }

@@ -66,6 +66,15 @@ impl VerifyReceipt {
                 None
             }
         });
+        if let Some(policy) = self.trust.policy()?
+            && !trust::cosigned_by(&receipt.checkpoint, &policy)
+        {
+            let quorum = policy.quorum_name();
+            return Err(Stop::refused(format!(
+                "the receipt's checkpoint is not cosigned by the quorum {quorum}"
+            ))
+            .advise("get one that is: rota receipt --cosigned"));
+        }
         let Some(checkpoint) = checkpoint else {
             return Err(match last {
                 Some(error) => Stop::failed("the receipt does not hold", error),

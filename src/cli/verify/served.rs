@@ -11,6 +11,7 @@ use rota::http::{credential_document, policy_document};
 use rota::ledger::check::{Hashed, Misfit, TreeCheck};
 use rota::ledger::checkpoint::Checkpoint;
 use rota::ledger::note::{SignedNote, VerifierKey};
+use rota::ledger::policy::Policy;
 use rota::ledger::proof::check_consistency;
 use rota::ledger::tile::{FullTile, Kind, TilePath, WIDTH, entries};
 use rota_aggregates::Position;
@@ -19,7 +20,7 @@ use serde_json::Value;
 
 use super::report::Report;
 use super::tiles::Tiles;
-use super::trust::{Kept, signed_by};
+use super::trust::{Kept, cosigned_by, signed_by};
 use crate::cli::client::Remote;
 use crate::cli::error::{Stop, chain};
 use crate::cli::progress::Progress;
@@ -42,6 +43,8 @@ pub struct Outside {
     /// Whether they came from elsewhere than the ledger.
     pub pinned: bool,
     pub kept: Option<Kept>,
+    /// Whose cosignatures are needed.
+    pub policy: Option<Policy>,
 }
 
 /// A bundle and the tile over it, as they are served.
@@ -108,6 +111,15 @@ impl Outside {
                 let by = if self.pinned { "a key that was given" } else { "a key that the ledger names" };
                 report.find(size.saturating_sub(1), format!("{who} is not signed by {by}"));
             }
+        }
+        if let Some(policy) = &self.policy
+            && !cosigned_by(&note, policy)
+        {
+            let quorum = policy.quorum_name();
+            report.find(
+                newest.size.saturating_sub(1),
+                format!("{NEWEST} is not cosigned by the quorum {quorum}"),
+            );
         }
         if let Some(remote) = &self.answers
             && report.found == 0

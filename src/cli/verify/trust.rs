@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rota::file::write_whole;
 use rota::ledger::checkpoint::Checkpoint;
 use rota::ledger::note::{SignedNote, VerifierKey};
+use rota::ledger::policy::Policy;
 
 use crate::cli::error::Stop;
-use crate::cli::file::write_whole;
 
 /// Files that are read here have at most so many bytes.
 const BYTES_MAX: u64 = 64 * 1_024;
@@ -19,6 +20,10 @@ pub struct TrustArgs {
     /// keys that the ledger itself names are taken
     #[arg(long, value_name = "KEY|FILE", env = "ROTA_VKEY")]
     vkey: Vec<String>,
+    /// A policy (c2sp.org/tlog-policy): the checkpoint must be cosigned by its quorum of witnesses, too. The keys of logs
+    /// in it count as those of --vkey do
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
     /// A checkpoint that was kept before: what it signed for must still be there
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
@@ -59,7 +64,15 @@ impl TrustArgs {
                 }
             }
         }
+        keys.extend(self.policy()?.into_iter().flat_map(|policy| policy.logs));
         Ok(keys)
+    }
+
+    /// The policy, if one is named.
+    pub fn policy(&self) -> Result<Option<Policy>, Stop> {
+        let Some(path) = &self.policy else { return Ok(None) };
+        let wrong = |error| Stop::failed(path.display().to_string(), error);
+        read(path)?.parse().map_err(wrong).map(Some)
     }
 
     /// The checkpoint that was kept, if one is named.
@@ -78,6 +91,11 @@ impl TrustArgs {
         write_whole(path, note.as_bytes())
             .map_err(|error| Stop::failed(format!("can't write {}", path.display()), error))
     }
+}
+
+/// Whether the quorum of a policy cosigned a note.
+pub fn cosigned_by(note: &str, policy: &Policy) -> bool {
+    SignedNote::parse(note).is_ok_and(|note| policy.is_satisfied(&note))
 }
 
 /// Whether one of these keys signed a note.

@@ -16,6 +16,7 @@ use super::super::problem;
 use super::super::request::Request;
 use super::{Outcome, builder, changed, limit, ok, with};
 use crate::app::Failure;
+use crate::app::ledger::anchor::{Anchored, Progress};
 use crate::app::ledger::keys::OVERLAP_SECONDS_DEFAULT;
 use crate::log::tree::SignedRoot;
 
@@ -23,10 +24,16 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
     config
         .route("/ledger/checkpoint", web::get().to(checkpoint))
         .route("/ledger/tile/{path:.*}", web::get().to(tile))
+        .route("/ledger/cosigned/checkpoint", web::get().to(cosigned))
+        .route("/ledger/cosigned/tile/{path:.*}", web::get().to(tile))
+        .route("/ledger/~{token}/cosigned/checkpoint", web::get().to(cosigned))
+        .route("/ledger/~{token}/cosigned/tile/{path:.*}", web::get().to(tile))
         .route("/ledger/~{token}/checkpoint", web::get().to(checkpoint))
         .route("/ledger/~{token}/tile/{path:.*}", web::get().to(tile))
         .route("/v1/ledger/key", web::get().to(key))
         .route("/v1/ledger/keys", web::post().to(add_key))
+        .route("/v1/ledger/policy", web::get().to(policy))
+        .route("/v1/ledger/anchor", web::post().to(anchor))
         .route("/v1/ledger/checkpoints", web::get().to(checkpoints))
         .route("/v1/ledger/proof/{position}", web::get().to(proof))
         .route("/v1/ledger/entries/{position}", web::get().to(entry))
@@ -69,6 +76,16 @@ async fn checkpoint(request: Request) -> HttpResponse {
     with_tiles(request, async |request| {
         let published = request.app().newest_checkpoint().await?;
         Ok(text(request, published.note.clone()))
+    })
+    .await
+}
+
+/// `GET …/cosigned/checkpoint`: the newest one that the quorum of witnesses cosigned. The tiles beside it are those of
+/// the whole tree, of which it signs for the beginning.
+async fn cosigned(request: Request) -> HttpResponse {
+    with_tiles(request, async |request| {
+        let cosigned = request.app().cosigned_checkpoint().await?;
+        Ok(text(request, cosigned.note))
     })
     .await
 }
@@ -155,6 +172,11 @@ async fn checkpoints(request: Request) -> HttpResponse {
     .await
 }
 
+/// `GET /v1/ledger/policy`: the log's keys, the witnesses' and the quorum, as c2sp.org/tlog-policy.
+async fn policy(request: Request) -> HttpResponse {
+    with(request, async |request, caller| Ok(text(request, request.app().witness_policy(&caller)?))).await
+}
+
 /// A position in the path. What is none names nothing.
 fn position(request: &Request) -> Result<Position, Failure> {
     let text = request.http.match_info().get("position").unwrap_or_default();
@@ -166,6 +188,7 @@ fn position(request: &Request) -> Result<Position, Failure> {
 #[serde(deny_unknown_fields)]
 struct ProofQuery {
     size: Option<u64>,
+    cosigned: Option<bool>,
 }
 
 /// `GET /v1/ledger/proof/{position}`
@@ -173,7 +196,21 @@ async fn proof(request: Request) -> HttpResponse {
     with(request, async |request, caller| {
         let position = position(request)?;
         let query: ProofQuery = body::query(request.http.query_string())?;
-        let proof = request.app().proof(&caller, position, query.size).await?;
+        let size = match query.cosigned {
+            Some(true) if query.size.is_some() => {
+                return Err(Failure::invalid(
+                    "cosigned",
+                    "names a checkpoint, as `size` does: give one of them",
+                ));
+            }
+            Some(true) => {
+                let cosigned = request.app().cosigned_checkpoint().await?.size;
+                let covered = Some(cosigned).filter(|size| *size > position.0);
+                Some(covered.ok_or(Failure::NotFound("cosigned checkpoint with this event"))?)
+            }
+            _ => query.size,
+        };
+        let proof = request.app().proof(&caller, position, size).await?;
         Ok(text(request, proof))
     })
     .await
@@ -264,29 +301,59 @@ struct RestoredBody {
     origin: Option<String>,
 }
 
-/// `GET /v1/ledger/state`: what is signed, and whether the store is that.
+/// How far somebody is who is to have checkpoints.
+fn progress((name, progress): &(String, Progress), newest: Option<u64>) -> Value {
+    json!({
+        "name": name, "size": progress.size, "at": progress.at, "trouble": progress.trouble,
+        "behind": newest.map(|newest| newest.saturating_sub(progress.size.unwrap_or(0))),
+    })
+}
+
+/// `POST /v1/ledger/anchor`: brings witnesses and copies what is recorded now.
+async fn anchor(request: Request) -> HttpResponse {
+    with(request, async |request, caller| {
+        request.app().anchor(&caller).await?;
+        Ok(ok(request, &state_body(request).await?))
+    })
+    .await
+}
+
+/// `GET /v1/ledger/state`: what is signed, and whether the store is that; how far witnesses and copies are.
 async fn state(request: Request) -> HttpResponse {
     with(request, async |request, caller| {
         caller.operator_only()?;
-        let app = request.app();
-        let (origin, events) = {
-            let tip = app.tip().tip.read();
-            (tip.live.ledger().origin().map(str::to_owned), tip.live.next_position().0)
-        };
-        let signed = app.last_checkpoint();
-        let lost = app.bar().map(|bar| {
-            json!({
-                "origin": bar.signed.origin, "size": bar.signed.size, "root": STANDARD.encode(bar.signed.root.0),
-                "reason": bar.to_string(),
-            })
-        });
-        let body = json!({
-            "origin": origin, "events": events, "whole": lost.is_none(), "lost": lost,
-            "signed": signed.as_deref().map(|p| json!({ "size": p.checkpoint.size, "time": p.time })),
-        });
-        Ok(ok(request, &body))
+        Ok(ok(request, &state_body(request).await?))
     })
     .await
+}
+
+async fn state_body(request: &Request) -> Result<Value, Failure> {
+    let app = request.app();
+    let (origin, events) = {
+        let tip = app.tip().tip.read();
+        (tip.live.ledger().origin().map(str::to_owned), tip.live.next_position().0)
+    };
+    let signed = app.last_checkpoint();
+    let lost = app.bar().map(|bar| {
+        json!({
+            "origin": bar.signed.origin, "size": bar.signed.size, "root": STANDARD.encode(bar.signed.root.0),
+            "reason": bar.to_string(),
+        })
+    });
+    let Anchored { witnesses, copies } = app.anchored();
+    let newest = signed.as_deref().map(|p| p.checkpoint.size);
+    let cosigned = match app.cosigned_checkpoint().await {
+        Ok(cosigned) => Some(json!({ "size": cosigned.size, "time": cosigned.time })),
+        Err(Failure::NotFound(_) | Failure::NotWhole(_)) => None,
+        Err(failure) => return Err(failure),
+    };
+    Ok(json!({
+        "origin": origin, "events": events, "whole": lost.is_none(), "lost": lost,
+        "signed": signed.as_deref().map(|p| json!({ "size": p.checkpoint.size, "time": p.time })),
+        "cosigned": cosigned,
+        "witnesses": witnesses.iter().map(|to| progress(to, newest)).collect::<Vec<_>>(),
+        "copies": copies.iter().map(|to| progress(to, newest)).collect::<Vec<_>>(),
+    }))
 }
 
 /// `POST /v1/ledger/restored`: events were lost that had been signed for; the ledger goes on under another origin.
