@@ -62,6 +62,11 @@ class Server(Process):
         command = [program, "serve", "--listen", "127.0.0.1:0", "--store", store or f"sqlite:{folder}/rota.db"]
         super().__init__(command, {"ROTA_OPERATOR_KEY": OPERATOR_KEY, "RUST_LOG": "warn", **(settings or {})})
 
+    def until_ready(self):
+        """Waits until the views have caught up with the ledger."""
+        while call(self.connect(), "GET", "/health/ready", None)[0] != 200:
+            time.sleep(0.2)
+
     def counters(self):
         """Commits, and commands in them, so far."""
         status, text = call(self.connect(), "GET", "/metrics", OPERATOR_KEY)
@@ -292,6 +297,7 @@ def main():
         server = Server(options.program, folder)
         bare = bare_server(options.program)
         try:
+            server.until_ready()
             started = time.monotonic()
             keys, credentials = learn(server, ids) if ids else seed(server, 2 * options.credentials)
             print(f"{len(credentials)} credentials {'rotated' if ids else 'issued'} in {time.monotonic() - started:.0f} s; "

@@ -141,10 +141,16 @@ async fn events_are_never_changed_deleted_or_truncated() {
         let code = refused.as_ref().err().and_then(|e| e.as_database_error()?.code().map(Cow::into_owned));
         assert_eq!(code.as_deref(), Some("23001"), "{sql}: {refused:?}");
     }
-    // A row that somebody slips in gets no position of their choice, and its stream's key holds.
-    let slipped =
-        "INSERT INTO events SELECT 'credential', 'x', 1, 't', '1', '{}', '{}', 7, leaf FROM events LIMIT 1";
-    assert!(owner.execute(slipped).await.is_err());
+    // Rows that somebody slips in take no place that is taken, and leave none free.
+    for positions in ["7", "21", "20, 22", "18, 19, 20"] {
+        let slipped = format!(
+            "INSERT INTO events SELECT 'credential', 'x', p, 't', '1', '{{}}', '{{}}', p, 'x' \
+             FROM unnest(ARRAY[{positions}]) AS p"
+        );
+        let refused = owner.execute(slipped.as_str()).await;
+        let code = refused.as_ref().err().and_then(|e| e.as_database_error()?.code().map(Cow::into_owned));
+        assert_eq!(code.as_deref(), Some("23505"), "{positions}: {refused:?}");
+    }
     assert_holds(&log, &batch(0, 20).rows).await;
 }
 

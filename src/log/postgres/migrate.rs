@@ -13,6 +13,7 @@ pub const LEDGER: Migrations = &[
     (2, "leases", include_str!("../../../migrations/postgres/0002_leases.sql")),
     (3, "notices", include_str!("../../../migrations/postgres/0003_notices.sql")),
     (4, "tree", include_str!("../../../migrations/postgres/0004_tree.sql")),
+    (5, "number batches", include_str!("../../../migrations/postgres/0005_number_batches.sql")),
 ];
 
 /// The number of the schema that is there; 0 for an empty database.

@@ -11,9 +11,12 @@ use crate::log::{LogError, Page, Side, StoredEvent};
 use crate::sealing::Sealed;
 
 pub async fn page(pool: &PgPool, from: Position, limit: usize) -> Result<Page, LogError> {
-    const PAGE: &str = "SELECT e.position, e.leaf, s.digest FROM events e LEFT JOIN sealed s USING (position) \
-        WHERE e.position >= $1 ORDER BY e.position LIMIT $2";
-    let rows = sqlx::query(PAGE).bind(from.0 as i64).bind(limit as i64);
+    // Both bounds on both sides: a planner that has to find `sealed`'s for itself begins at its first row.
+    const PAGE: &str = "SELECT e.position, e.leaf, s.digest FROM events e \
+        LEFT JOIN sealed s ON s.position = e.position AND s.position >= $1 AND s.position < $2 \
+        WHERE e.position >= $1 AND e.position < $2 ORDER BY e.position";
+    let end = from.0.saturating_add(limit as u64).min(i64::MAX as u64);
+    let rows = sqlx::query(PAGE).bind(from.0 as i64).bind(end as i64);
     let rows = patiently(rows.fetch_all(pool)).await?;
     let mut leaves = Vec::with_capacity(rows.len());
     for (expected, row) in (from.0 as i64..).zip(&rows) {
