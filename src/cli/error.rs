@@ -47,12 +47,18 @@ impl Stop {
         self
     }
 
+    /// What happened, and what led to it.
+    pub fn says(&self) -> String {
+        let cause = self.cause.as_deref().map(|cause| chain(cause));
+        let text: Vec<_> = self.what.iter().cloned().chain(cause).collect();
+        text.join(": ")
+    }
+
     /// Prints it on stderr. The exit code.
     pub fn report(self) -> ExitCode {
-        let cause = self.cause.as_deref().map(|cause| chain(cause));
-        let text: Vec<_> = self.what.into_iter().chain(cause).collect();
-        if !text.is_empty() {
-            eprintln!("rota: {}", text.join(": "));
+        let says = self.says();
+        if !says.is_empty() {
+            eprintln!("rota: {says}");
         }
         if let Some(advice) = self.advice {
             eprintln!("  {advice}");

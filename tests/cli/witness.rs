@@ -213,6 +213,16 @@ fn an_auditor_asks_for_the_quorum(at: &Path, served: &Process, vkey: &str) {
     assert!(given.contains(vkey) && !given.contains("http"), "{given}");
     let verified = ["verify", "--url", &served.url, "--key", OPERATOR, "--policy", "policy"];
     run(at, &verified).exits(0);
+    // From a checkpoint that was kept, and for a receipt under the newest one.
+    let kept = ["verify", "--url", &served.url, "--key", OPERATOR, "--save", "monday"];
+    run(at, &kept).exits(0);
+    let since = ["verify", "--url", &served.url, "--key", OPERATOR, "--from", "monday", "--vkey", vkey];
+    assert!(run(at, &since).exits(0).out.contains("held against the checkpoint that was kept"));
+    served.verb_as(at, OPERATOR, &["receipt", "2", "--out", "2.tlog-proof", "--entry", "2.json"]).exits(0);
+    let report =
+        run(at, &["verify", "receipt", "2.tlog-proof", "--vkey", vkey, "--format", "json"]).exits(0).json();
+    let entry: Value = serde_json::from_slice(&std::fs::read(at.join("2.json")).unwrap()).unwrap();
+    assert_eq!((&report["position"], &report["event"]), (&2.into(), &entry));
     let receipt = ["receipt", "3", "--cosigned", "--out", "3.tlog-proof"];
     served.verb_as(at, OPERATOR, &receipt).exits(0);
     run(at, &["verify", "receipt", "3.tlog-proof", "--policy", "policy"]).exits(0);
@@ -301,6 +311,10 @@ async fn checkpoints_are_cosigned_and_copied() {
 
     // A restart goes on with the same witnesses; the cosigned checkpoint is there at once.
     served.stop();
+    let doctor =
+        ["doctor", "--store", "sqlite:rota.db", "--witnesses", "witnesses", "--checkpoint-copies", "copies"];
+    let looked = run(at, &doctor).out;
+    assert!(looked.contains("by the quorum") && looked.contains("good  copy"), "{looked}");
     let served = serve(at, &arguments);
     let operator = Caller::bearer(&served.url, OPERATOR);
     operator.get("/ledger/cosigned/checkpoint").await.expect(200);

@@ -6,10 +6,13 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::Method;
+use rota::app::clock::SystemClock;
 use rota::ledger::checkpoint::Checkpoint;
-use rota::ledger::note::VerifierKey;
+use rota::ledger::note::{SignedNote, VerifierKey};
+use rota::ledger::policy::Policy;
 use rota::ledger::proof::check_consistency;
 use rota::ledger::receipt::Receipt;
+use rota::witness::{Folder, Witness};
 use rota_aggregates::ids::Hash;
 use tokio::sync::Mutex;
 
@@ -94,4 +97,54 @@ async fn replicas_sign_one_history() {
         let proof: Vec<Hash> = lines.lines().map(hash).collect();
         check_consistency(size, &root, last.size, &last.root, &proof).unwrap();
     }
+}
+
+/// If this fails, cosignatures end with the replica that signed, a replica knows nothing of what another collected, or
+/// the witness is shown a second history at a change of signers.
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_have_one_history_cosigned() {
+    let cluster = Cluster::shared();
+    let store = cluster.url(&cluster.schema().await);
+    let at = tempfile::tempdir().unwrap();
+    let folder = Folder::new(at.path().join("witness"));
+    let witness_key = folder.init("witness.example/w1").unwrap();
+    let witness = Arc::new(Witness::open(folder.clone(), Arc::new(SystemClock)).unwrap());
+    let served = rota::http::witness::start(witness, "127.0.0.1:0".parse().unwrap(), None).await.unwrap();
+    let text = format!("witness W {witness_key} {}\nquorum W\n", served.url);
+    let policy: Policy = text.parse().unwrap();
+    let file = at.path().join("witnesses");
+    std::fs::write(&file, text).unwrap();
+    let settings = [("ROTA_WITNESSES", file.display().to_string()), ("ROTA_ANCHOR_SECONDS", "1".to_owned())];
+    let mut replicas = std::collections::VecDeque::new();
+    for _ in 0..2 {
+        replicas.push_back(Process::start_with(&store, &settings).await);
+    }
+    let key = key(&replicas[0].operator).await;
+    folder.add(&key).unwrap();
+    for _ in 0..3 {
+        for replica in &replicas {
+            change(&replica.operator).await;
+        }
+        let events = replicas[0].operator.events().await;
+        // Each of them knows, whichever collected it.
+        for replica in &replicas {
+            let cosigned = async || {
+                let reply = replica.operator.get("/ledger/cosigned/checkpoint").await;
+                let note = SignedNote::parse(&reply.text).ok()?;
+                assert!(policy.is_satisfied(&note), "{}", reply.text);
+                Some(Checkpoint::open(&reply.text, &key).unwrap().size)
+            };
+            let started = std::time::Instant::now();
+            while cosigned().await.is_none_or(|size| size < events) {
+                assert!(started.elapsed().as_secs() < 60, "the witness cosigns what is recorded");
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        }
+        // One of them dies, at some time the one that signs; another comes.
+        replicas.pop_front().unwrap().kill();
+        replicas.push_back(Process::start_with(&store, &settings).await);
+    }
+    let [log] = <[_; 1]>::try_from(folder.logs().unwrap()).unwrap();
+    assert!(log.evidence.is_empty() && log.last.unwrap().size > 4, "{:?}", log.evidence);
+    served.stop().await;
 }

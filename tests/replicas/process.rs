@@ -21,10 +21,16 @@ impl Process {
     /// Starts a replica on the store at `url`, and waits until it serves. Port 0 takes any.
     pub async fn start(url: &str, port: u16) -> Self {
         let url = url.to_owned();
-        tokio::task::spawn_blocking(move || Self::spawn(&url, port)).await.unwrap()
+        tokio::task::spawn_blocking(move || Self::spawn(&url, port, &[])).await.unwrap()
     }
 
-    fn spawn(url: &str, port: u16) -> Self {
+    /// The same with settings of its own.
+    pub async fn start_with(url: &str, settings: &[(&'static str, String)]) -> Self {
+        let (url, settings) = (url.to_owned(), settings.to_vec());
+        tokio::task::spawn_blocking(move || Self::spawn(&url, 0, &settings)).await.unwrap()
+    }
+
+    fn spawn(url: &str, port: u16, settings: &[(&'static str, String)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_rota"));
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("ROTA_")) {
@@ -36,6 +42,7 @@ impl Process {
             .env("ROTA_MASTER_KEY", MASTER)
             .env("ROTA_ALLOW_PRIVATE_NETWORKS", "true")
             .env("RUST_LOG", "info")
+            .envs(settings.iter().map(|(name, value)| (*name, value)))
             .current_dir(folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -33,8 +33,8 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::cosigning::AddCheckpoint;
 use crate::ledger::note::{SignedNote, VerifierKey};
 use crate::ledger::policy::Policy;
-use crate::log::LogError;
 use crate::log::tree::SignedRoot;
+use crate::log::{EventLog, LogError};
 
 /// How often checkpoints are anchored by default.
 pub const PAUSE_SECONDS_DEFAULT: u32 = 10;
@@ -181,6 +181,13 @@ fn parse(note: &str) -> Option<(SignedNote, Checkpoint)> {
     let parsed = SignedNote::parse(note).ok()?;
     let checkpoint = Checkpoint::parse(parsed.text()).ok()?;
     Some((parsed, checkpoint))
+}
+
+/// The newest checkpoint in a store that a quorum cosigned, of whatever origin.
+pub async fn cosigned_of(log: &dyn EventLog) -> Result<Option<Cosigned>, LogError> {
+    let Some(bytes) = log.meta(COSIGNED).await? else { return Ok(None) };
+    let cosigned = serde_json::from_slice(&bytes);
+    cosigned.map(Some).map_err(|_| LogError::Corrupt("the cosigned checkpoint can't be read".to_owned()))
 }
 
 impl App {
@@ -419,9 +426,7 @@ impl App {
 
     /// The newest checkpoint of the present origin that the quorum cosigned.
     async fn newest_cosigned(&self) -> Result<Option<Cosigned>, LogError> {
-        let Some(bytes) = self.log.meta(COSIGNED).await? else { return Ok(None) };
-        let cosigned: Cosigned = serde_json::from_slice(&bytes)
-            .map_err(|_| LogError::Corrupt("the cosigned checkpoint can't be read".to_owned()))?;
+        let Some(cosigned) = cosigned_of(&*self.log).await? else { return Ok(None) };
         let origin = self.origin();
         let present = parse(&cosigned.note).is_some_and(|(_, checkpoint)| Some(checkpoint.origin) == origin);
         Ok(present.then_some(cosigned))

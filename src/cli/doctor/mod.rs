@@ -1,5 +1,6 @@
 //! `rota doctor`.
 
+mod anchors;
 #[cfg(feature = "esdb")]
 mod esdb;
 mod machine;
@@ -7,6 +8,7 @@ mod postgres;
 
 use std::path::{Path, PathBuf};
 
+use rota::anchors::copies::Place;
 use rota::app::StoreUrl;
 use rota::app::at_rest::AtRest;
 use rota::app::snapshot::Snapshots;
@@ -35,6 +37,12 @@ Examples:
 pub struct Doctor {
     #[command(flatten)]
     pub(super) store: StoreArgs,
+    /// The file that names the witnesses, as `rota serve` has it
+    #[arg(long, env = "ROTA_WITNESSES", value_name = "FILE")]
+    witnesses: Option<PathBuf>,
+    /// Where checkpoints are copied to, as `rota serve` has it
+    #[arg(long, env = "ROTA_CHECKPOINT_COPIES", value_name = "FOLDER|URL", value_delimiter = ',')]
+    checkpoint_copies: Vec<Place>,
     #[command(flatten)]
     output: FormatArgs,
 }
@@ -102,6 +110,7 @@ impl Doctor {
             Err(error) => bad("lock", chain(error), "make the lock file readable for this user"),
         });
         findings.push(self.master_key()?);
+        self.anchors(&mut findings);
         if path.exists() {
             match inspect::inspect(&path).await {
                 Ok(seen) => {
@@ -128,6 +137,7 @@ impl Doctor {
 
     async fn shared(&self) -> Result<(), Stop> {
         let mut findings = vec![self.master_key()?];
+        self.anchors(&mut findings);
         match &self.store.store {
             StoreUrl::Postgres(url) => postgres::look(url, &mut findings).await,
             #[cfg(feature = "esdb")]
@@ -198,6 +208,7 @@ impl Doctor {
                 return Ok(());
             }
         };
+        self.anchored(&ledger, seen.next.0, findings).await;
         match &ledger.keys {
             Err(error) => findings.push(bad(
                 "ledger",
