@@ -23,10 +23,18 @@ pub mod failure;
 pub mod issue;
 mod keys;
 pub mod kind;
+#[cfg(feature = "ldap")]
+mod ldap;
 #[cfg(feature = "mongodb")]
 mod mongodb;
+#[cfg(feature = "mssql")]
+mod mssql;
+#[cfg(feature = "mysql")]
+mod mysql;
 pub mod okta_client_secret;
 pub mod open;
+#[cfg(feature = "oracle")]
+mod oracle;
 pub mod parameters;
 pub mod password;
 #[cfg(feature = "postgres")]
@@ -35,6 +43,8 @@ mod reach;
 #[cfg(feature = "redis")]
 mod redis;
 mod rest;
+#[cfg(feature = "ssh")]
+mod ssh;
 pub mod statement;
 pub mod surroundings;
 pub mod target;

@@ -20,12 +20,22 @@ const AVAILABLE: &[Kind] = &[
     Kind::AzureClientSecret,
     Kind::DatabricksServicePrincipalSecret,
     Kind::OktaClientSecret,
+    #[cfg(feature = "ldap")]
+    Kind::LdapPassword,
     #[cfg(feature = "mongodb")]
     Kind::MongodbCredentials,
+    #[cfg(feature = "mssql")]
+    Kind::MssqlCredentials,
+    #[cfg(feature = "mysql")]
+    Kind::MysqlCredentials,
+    #[cfg(feature = "oracle")]
+    Kind::OracledbCredentials,
     #[cfg(feature = "postgres")]
     Kind::PostgresCredentials,
     #[cfg(feature = "redis")]
     Kind::RedisCredentials,
+    #[cfg(feature = "ssh")]
+    Kind::UnixLinuxLocalAccount,
     Kind::WindowsLocalAccount,
 ];
 
@@ -53,9 +63,23 @@ pub fn open(
             Box::new(DatabricksServicePrincipalSecret::open(connection, parameters, around)?)
         }
         Kind::OktaClientSecret => Box::new(OktaClientSecret::open(connection, parameters, around)?),
+        #[cfg(feature = "ldap")]
+        Kind::LdapPassword => Box::new(crate::ldap::Ldap::open(connection, parameters, &around.network)?),
         #[cfg(feature = "mongodb")]
         Kind::MongodbCredentials => {
             Box::new(crate::mongodb::Mongodb::open(connection, parameters, &around.network))
+        }
+        #[cfg(feature = "mssql")]
+        Kind::MssqlCredentials => {
+            Box::new(crate::mssql::Mssql::open(connection, parameters, &around.network))
+        }
+        #[cfg(feature = "mysql")]
+        Kind::MysqlCredentials => {
+            Box::new(crate::mysql::Mysql::open(connection, parameters, &around.network))
+        }
+        #[cfg(feature = "oracle")]
+        Kind::OracledbCredentials => {
+            Box::new(crate::oracle::Oracle::open(connection, parameters, &around.network))
         }
         #[cfg(feature = "postgres")]
         Kind::PostgresCredentials => {
@@ -65,7 +89,21 @@ pub fn open(
         Kind::RedisCredentials => {
             Box::new(crate::redis::Redis::open(connection, parameters, &around.network))
         }
+        #[cfg(feature = "ssh")]
+        Kind::UnixLinuxLocalAccount => {
+            Box::new(crate::ssh::Ssh::open(connection, parameters, &around.network)?)
+        }
         Kind::WindowsLocalAccount => Box::new(WindowsLocalAccount::open(connection, parameters, around)?),
+        #[cfg(not(all(
+            feature = "ldap",
+            feature = "mongodb",
+            feature = "mssql",
+            feature = "mysql",
+            feature = "oracle",
+            feature = "postgres",
+            feature = "redis",
+            feature = "ssh"
+        )))]
         _ => {
             return Err(Failure::refused(format!(
                 "rotations of the kind {kind} are not available in this build"
@@ -83,13 +121,40 @@ pub async fn check(connection: Connection, around: &Surroundings) -> Result<Conn
         App::AzureClientSecrets => AzureClientSecret::check_connection(&connection, around).await?,
         App::Databricks => DatabricksServicePrincipalSecret::check_connection(&connection, around).await?,
         App::Okta => OktaClientSecret::check_connection(&connection, around).await?,
+        #[cfg(feature = "ldap")]
+        App::Ldap => crate::ldap::Server::new(&connection, &around.network).check().await?,
         #[cfg(feature = "mongodb")]
         App::Mongodb => crate::mongodb::Server::new(&connection, &around.network).check().await?,
+        #[cfg(feature = "mssql")]
+        App::Mssql => crate::mssql::Server::new(&connection, &around.network).check().await?,
+        #[cfg(feature = "mysql")]
+        App::Mysql => crate::mysql::Server::new(&connection, &around.network).check().await?,
+        #[cfg(feature = "oracle")]
+        App::Oracledb => crate::oracle::Server::new(&connection, &around.network).check().await?,
         #[cfg(feature = "postgres")]
         App::Postgres => crate::postgres::Server::new(&connection, &around.network).check().await?,
         #[cfg(feature = "redis")]
         App::Redis => crate::redis::Server::new(&connection, &around.network).check().await?,
         App::Smb => WindowsLocalAccount::check_connection(&connection, around).await?,
+        #[cfg(feature = "ssh")]
+        App::Ssh => {
+            let seen = crate::ssh::Server::new(&connection, &around.network).check().await?;
+            return Ok(if connection.text("hostKey").is_some() {
+                connection
+            } else {
+                connection.with_text("hostKey", seen)
+            });
+        }
+        #[cfg(not(all(
+            feature = "ldap",
+            feature = "mongodb",
+            feature = "mssql",
+            feature = "mysql",
+            feature = "oracle",
+            feature = "postgres",
+            feature = "redis",
+            feature = "ssh"
+        )))]
         app => {
             return Err(Failure::refused(format!(
                 "connections of the app {app} are not available in this build"

@@ -425,7 +425,7 @@ pub(crate) fn is_principal(text: &str) -> bool {
 }
 
 /// `user@domain.tld`
-fn is_user_principal_name(text: &str) -> bool {
+pub(crate) fn is_user_principal_name(text: &str) -> bool {
     let Some((user, domain)) = text.rsplit_once('@') else { return false };
     !user.is_empty()
         && !user.contains(|c: char| c.is_whitespace() || "=,()*\\\"@".contains(c))

@@ -17,9 +17,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
-pub(crate) use self::app::is_principal;
 pub use self::app::{App, Method, UnknownApp};
 use self::app::{Field, Shape};
+pub(crate) use self::app::{is_principal, is_user_principal_name};
 use crate::issue::{Code, Issue, Reader, under, wrong_type};
 
 /// Where a system is and how to authenticate there. It came through [`Connection::check`].

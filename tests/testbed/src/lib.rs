@@ -7,6 +7,7 @@
 //! To add one: a file with a `start` that writes its configuration into a [`process::Folder`], runs the server by
 //! [`process::Server::start`] and waits for it to answer, and a line in `need` of `./test` for its package.
 
+pub mod active_directory;
 pub mod certificates;
 pub mod mariadb;
 pub mod mongodb;

@@ -1,6 +1,6 @@
-//! MariaDB, and MySQL where somebody has put it: both with TLS and a log of every statement.
+//! MariaDB, and MySQL where it can be fetched: both with TLS and a log of every statement.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::process::{Folder, Server, Signal, as_user, command_as, feed, output, program, run};
@@ -18,13 +18,6 @@ pub struct Mariadb {
     pub app_password: String,
 }
 
-/// Where MySQL's server is: Debian's stable release has none.
-pub fn mysqld() -> Option<PathBuf> {
-    let named = std::env::var_os("ROTA_TEST_MYSQLD").map(PathBuf::from);
-    let unpacked = PathBuf::from("/var/cache/rota-testbed/mysql/mysqld");
-    named.or(Some(unpacked)).filter(|path| path.exists())
-}
-
 impl Mariadb {
     /// A new MariaDB.
     pub fn start() -> Self {
@@ -34,43 +27,41 @@ impl Mariadb {
         if crate::process::is_root() {
             install.arg("--user=mysql");
         }
-        run(install.arg("--datadir").arg(folder.join("data")));
+        run(install.arg(format!("--datadir={}", folder.join("data").display())));
         let server = program(&["/usr/sbin/mariadbd"]);
         let words = move |here: &str| {
             format!("{} --no-defaults --plugin-load-add=auth_ed25519 {}", server.display(), common(here))
         };
-        Self::serve(&folder, words, "")
+        Self::serve(&folder, "mysql", words, "CONNECTION ADMIN")
     }
 
     /// A new MySQL, where there is one.
     pub fn start_mysql() -> Option<Self> {
-        let mysqld = mysqld()?;
+        let packages = crate::process::packages("mysql")?.canonicalize().unwrap().join("mysql");
+        let (mysqld, usr) = (packages.join("mysqld").display().to_string(), packages.join("root/usr"));
         let folder = prepare();
-        let root = mysqld.parent().map(|parent| parent.join("root/usr")).filter(|root| root.exists());
-        let base = root.map_or_else(String::new, |root| {
-            let root = root.display();
-            format!(
-                "--basedir={root} --lc-messages-dir={root}/share/mysql --character-sets-dir={root}/share/mysql/charsets \
-                 --plugin-dir={root}/lib/mysql/plugin"
-            )
-        });
-        let all = format!("--no-defaults {base} --secure-file-priv=NULL");
-        let mut install = command_as("mysql", &mysqld);
+        // Others may not pass through the folders above it.
+        let user = if crate::process::is_root() { "--user=root" } else { "" };
+        let usr = usr.display();
+        let all = format!(
+            "--no-defaults {user} --basedir={usr} --lc-messages-dir={usr}/share/mysql \
+             --character-sets-dir={usr}/share/mysql/charsets --plugin-dir={usr}/lib/mysql/plugin --secure-file-priv=NULL"
+        );
+        let mut install = Command::new(&mysqld);
         install
             .args(all.split_whitespace())
             .arg("--initialize-insecure")
             .arg(format!("--datadir={}", folder.join("data").display()));
         run(&mut install);
-        let mysqld = mysqld.display().to_string();
         let words =
             move |here: &str| format!("{mysqld} {all} --mysqlx=OFF --disable-log-bin {}", common(here));
-        Some(Self::serve(&folder, words, ", APPLICATION_PASSWORD_ADMIN"))
+        Some(Self::serve(&folder, "root", words, "CONNECTION_ADMIN, APPLICATION_PASSWORD_ADMIN"))
     }
 
-    fn serve(folder: &Folder, words: impl Fn(&str) -> String, grant: &str) -> Self {
+    fn serve(folder: &Folder, user: &str, words: impl Fn(&str) -> String, grant: &str) -> Self {
         let here = folder.path().display().to_string();
         let command = |port: u16| {
-            let mut all = as_user("mysql");
+            let mut all = as_user(user);
             let words = format!("{} --port={port}", words(&here));
             all.extend(words.split_whitespace().map(ToOwned::to_owned));
             all
@@ -87,7 +78,7 @@ impl Mariadb {
         this.admin(&format!(
             "SET SESSION sql_log_off = 1;
              CREATE USER 'rota_admin'@'%' IDENTIFIED BY '{admin}';
-             GRANT CREATE USER, CONNECTION_ADMIN{grant} ON *.* TO 'rota_admin'@'%' WITH GRANT OPTION;
+             GRANT CREATE USER, {grant} ON *.* TO 'rota_admin'@'%' WITH GRANT OPTION;
              GRANT PROCESS ON *.* TO 'rota_admin'@'%';
              GRANT SELECT ON mysql.user TO 'rota_admin'@'%';
              CREATE USER 'outsider'@'%' IDENTIFIED BY '{admin}';

@@ -1,6 +1,6 @@
 //! MongoDB, which takes TLS only.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Output};
 
 use crate::process::{Folder, Server, Signal, as_user, listens, output, run};
@@ -17,22 +17,6 @@ pub struct Mongodb {
     /// The first password of `app_a` and `app_b`.
     pub app_password: String,
     packages: PathBuf,
-}
-
-/// The server and a client of it, which no Debian package has: fetched if they are not there. None where they can't be.
-fn packages() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let fetched = output(Command::new(root.join("targets/tests/packages")).arg("mongodb"));
-    match fetched.status.code() {
-        Some(0) => {}
-        Some(75) => {
-            eprintln!("SKIPPED: mongodb could not be fetched, so there is nothing to run this test against");
-            return None;
-        }
-        _ => panic!("targets/tests/packages: {}", String::from_utf8_lossy(&fetched.stderr)),
-    }
-    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
-    Some(target.unwrap_or_else(|| root.join("target")).join("test-packages"))
 }
 
 /// Another's client, run as `python - PORT CA USER PASSWORD DATABASE`.
@@ -69,7 +53,7 @@ for user in names:
 impl Mongodb {
     /// A new one, where there is one to be had.
     pub fn start() -> Option<Self> {
-        let packages = packages()?;
+        let packages = crate::process::packages("mongodb")?;
         let folder = Folder::new();
         certificates::make(&folder);
         let both =

@@ -56,7 +56,8 @@ impl Openldap {
 
     /// Binds over TLS with the system's own client.
     pub fn whoami(&self, dn: &str, password: &str) -> Output {
-        let url = format!("ldaps://localhost:{}", self.tls_port);
+        // It would take the name of this machine for `localhost`.
+        let url = format!("ldaps://127.0.0.1:{}", self.tls_port);
         let mut client = Command::new("ldapwhoami");
         client.env("LDAPTLS_CACERT", self.server.path("ca.pem")).env("LDAPTLS_REQCERT", "demand");
         output(client.args(["-x", "-H", &url, "-D", dn, "-w", password]))

@@ -7,7 +7,7 @@ use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// What takes longer does not start.
-const STARTING: Duration = Duration::from_mins(2);
+const STARTING: Duration = Duration::from_mins(4);
 
 /// A folder that others may pass through, in memory if there is that. It is removed with its server.
 #[derive(Debug)]
@@ -108,6 +108,23 @@ pub fn program(names: &[&str]) -> PathBuf {
     found.unwrap_or_else(|| panic!("{} is installed: ./test does it", names[0])).into()
 }
 
+/// The folder of what Debian's stable release has not, once this is in it: `targets/tests/packages`. None, and a word about
+/// it, where it can't be fetched.
+pub fn packages(name: &str) -> Option<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let fetched = output(Command::new(root.join("targets/tests/packages")).arg(name));
+    match fetched.status.code() {
+        Some(0) => {}
+        Some(75) => {
+            eprintln!("SKIPPED: {name} could not be fetched, so there is nothing to run this test against");
+            return None;
+        }
+        _ => panic!("targets/tests/packages: {}", String::from_utf8_lossy(&fetched.stderr)),
+    }
+    let target = std::env::var_os("CARGO_TARGET_DIR").map(PathBuf::from);
+    Some(target.unwrap_or_else(|| root.join("target")).join("test-packages"))
+}
+
 /// A word that nobody knows.
 pub fn random_word() -> String {
     use std::fmt::Write;
@@ -129,6 +146,15 @@ pub fn free_port() -> u16 {
 /// Whether somebody listens.
 pub fn listens(port: u16) -> bool {
     TcpStream::connect(("127.0.0.1", port)).is_ok()
+}
+
+/// Whether somebody listens who begins with these words.
+pub fn greets(port: u16, words: &[u8]) -> bool {
+    use std::io::Read;
+    let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) else { return false };
+    let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
+    let mut read = vec![0; words.len()];
+    stream.read_exact(&mut read).is_ok() && read == words
 }
 
 /// Waits until something is so.

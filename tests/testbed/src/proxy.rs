@@ -30,6 +30,11 @@ struct State {
 impl Proxy {
     /// In front of a port.
     pub fn start(port: u16) -> Self {
+        Self::to(SocketAddr::from(([127, 0, 0, 1], port)))
+    }
+
+    /// In front of an address.
+    pub fn to(address: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let state = State {
             left: AtomicI64::new(ALL),
@@ -43,7 +48,7 @@ impl Proxy {
             for client in listener.incoming() {
                 let Ok(client) = client else { return };
                 state.connections.fetch_add(1, Ordering::SeqCst);
-                let Ok(server) = TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port))) else {
+                let Ok(server) = TcpStream::connect(address) else {
                     continue;
                 };
                 for (from, to) in [(&client, &server), (&server, &client)] {

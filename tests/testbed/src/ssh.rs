@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use crate::process::{Folder, Server, Signal, in_private_etc, output, program, run};
+use crate::process::{Folder, Server, Signal, greets, in_private_etc, output, program, run};
 use crate::random_word;
 
 /// A machine with the accounts `rota_admin`, who may run `chpasswd` by `sudo` and logs in by key or password,
@@ -48,7 +48,8 @@ impl Ssh {
             ),
         );
         let accounts = format!(
-            "for u in rota_admin outsider app_a app_b; do useradd -m -d '{here}/home-'$u -s /bin/bash $u || true; done\n\
+            "sed -i 's/pam_unix.so nullok/& nodelay/' /etc/pam.d/common-auth\n\
+             for u in rota_admin outsider app_a app_b; do useradd -m -d '{here}/home-'$u -s /bin/bash $u || true; done\n\
              chpasswd <<P\nrota_admin:{admin}\noutsider:{admin}\napp_a:{app}\napp_b:{app}\nP\n\
              echo 'rota_admin ALL=(root) NOPASSWD: /usr/sbin/chpasswd' > /etc/sudoers.d/rota_admin\n\
              chmod 440 /etc/sudoers.d/rota_admin\n\
@@ -60,10 +61,7 @@ impl Ssh {
             std::fs::write(format!("{here}/port"), port.to_string()).unwrap();
             script.clone()
         };
-        let ready = |port: u16| {
-            let mut scan = Command::new("ssh-keyscan");
-            output(scan.args(["-T", "2", "-p", &port.to_string(), "127.0.0.1"])).stdout.starts_with(b"127")
-        };
+        let ready = |port| greets(port, b"SSH-2.0-");
         let server = Server::start(&folder, Signal::Kill, words, ready);
         Self { server, host_key, other_host_key, admin_key, admin_password: admin, app_password: app }
     }
