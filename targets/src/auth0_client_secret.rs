@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::json;
 use subtle::ConstantTimeEq as _;
 
+use crate::chosen::{copy, credential, intended};
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::keys;
 use crate::kind::Kind;
 use crate::parameters::Parameters;
 use crate::password::Requirements;
@@ -196,16 +196,14 @@ impl Target for Auth0ClientSecret {
         _current: Option<&Credential>,
         random: [u8; 32],
     ) -> Result<Intent, Failure> {
-        let credential = keys::credential(&[("clientId", &self.application_id)], choose(&random));
+        let credential = credential("clientId", &self.application_id, choose(&random));
         Ok(Intent::Set { slot, credential })
     }
 
     async fn set(&self, intent: &Intent, _current: Option<&Credential>) -> Result<Credential, Failure> {
-        let Intent::Set { credential, .. } = intent else {
-            return Err(Failure::refused("at this kind of target rota chooses the secret"));
-        };
+        let credential = intended(intent)?;
         self.put(&credential.secret).await?;
-        Ok(Credential { public: credential.public.clone(), secret: keys::copied(&credential.secret) })
+        Ok(copy(credential))
     }
 
     async fn log_in(&self, credential: &Credential) -> Result<Login, Failure> {

@@ -18,11 +18,11 @@ use serde_json::json;
 use self::assertion::Certificate;
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::keys::{self, SlowToKnow};
+use crate::keys::{self, Listed, Vendor};
 use crate::parameters::Parameters;
 use crate::rest::{Answer, Effect, Request, Rest, Tokens, below, client_credentials};
 use crate::surroundings::{Clock, Surroundings};
-use crate::target::{Credential, Intent, Login, Plan, Right, Slot, Target};
+use crate::target::{Credential, Login, Plan, Right};
 
 /// Two years: the longest that Microsoft's own portal offers.
 const LIFETIME_SECONDS: u64 = 730 * 86_400;
@@ -32,7 +32,6 @@ const ASK_AGAIN: Duration = Duration::from_secs(15);
 /// application is given to show what was just made.
 const TRIES: u32 = 4;
 const TRY_PAUSE: Duration = Duration::from_millis(500);
-const ID: &str = "keyId";
 
 /// As whom the connection acts.
 #[derive(Debug)]
@@ -178,25 +177,6 @@ impl AzureClientSecret {
         self.tokens.ask(&self.rest, request, || self.token()).await
     }
 
-    async fn list(&self) -> Result<Vec<Password>, Failure> {
-        const PURPOSE: &str = "to read the application";
-        let mut url = self.application.clone();
-        url.query_pairs_mut().append_pair("$select", "id,appId,displayName,passwordCredentials");
-        let answer = self.ask(|| Request::new(Method::GET, url.clone(), Effect::Reads, PURPOSE)).await?;
-        if !answer.ok() {
-            return Err(self.failure(&answer, Effect::Reads, PURPOSE));
-        }
-        let application: Application =
-            answer.read().ok_or_else(|| self.rest.not_understood(Effect::Reads, PURPOSE))?;
-        if !application.app_id.eq_ignore_ascii_case(&self.application_id) {
-            return Err(Failure::refused(format!(
-                "objectId is an application whose clientId is {}, not {}: correct one of the two parameters",
-                application.app_id, self.application_id
-            )));
-        }
-        Ok(application.password_credentials)
-    }
-
     /// A change of the application, tried again while another change is under way.
     async fn change(
         &self,
@@ -224,19 +204,6 @@ impl AzureClientSecret {
         unreachable!("the last attempt returns")
     }
 
-    async fn remove(&self, key_id: &str) -> Result<(), Failure> {
-        const PURPOSE: &str = "to remove a secret";
-        let answer = self.change("removePassword", &json!({"keyId": key_id}), PURPOSE).await?;
-        if answer.ok() {
-            return Ok(());
-        }
-        // What is not there is removed; Graph has no name of its own for this.
-        if matches!(answer.status, 400 | 404) && !self.list().await?.iter().any(|key| key.key_id == key_id) {
-            return Ok(());
-        }
-        Err(self.failure(&answer, Effect::Changes, PURPOSE))
-    }
-
     fn failure(&self, answer: &Answer, effect: Effect, purpose: &str) -> Failure {
         match (answer.status, answer.code().as_deref()) {
             (403, Some(code)) => Failure::refused(format!(
@@ -251,32 +218,6 @@ impl AzureClientSecret {
             )),
             _ => self.rest.failure(answer, effect, purpose),
         }
-    }
-
-    /// What bears the label, once it may be expected to show.
-    async fn labelled(&self, label: &str) -> Result<Vec<String>, Failure> {
-        let mut pause = TRY_PAUSE;
-        for attempt in 1.. {
-            let listed = self.list().await?;
-            let ours = listed.into_iter().filter(|key| key.display_name.as_deref() == Some(label));
-            let ours: Vec<_> = ours.map(|key| key.key_id).collect();
-            if !ours.is_empty() || attempt == TRIES {
-                return Ok(ours);
-            }
-            tokio::time::sleep(pause).await;
-            pause *= 2;
-        }
-        unreachable!("the last attempt returns")
-    }
-
-    async fn clean(&self, intent: &Intent, keep: &[&Credential]) -> Result<usize, Failure> {
-        let (existing, label) = keys::minting(intent)?;
-        let ours = self.labelled(label).await?;
-        let left = keys::left(&ours, |id| id, existing, keep, ID);
-        for id in &left {
-            self.remove(id).await?;
-        }
-        Ok(left.len())
     }
 }
 
@@ -316,11 +257,76 @@ fn is_concurrent(answer: &Answer) -> bool {
 }
 
 #[async_trait]
-impl SlowToKnow for AzureClientSecret {
+impl Vendor for AzureClientSecret {
     const VENDOR: &'static str = "Microsoft";
+    const ID: &'static str = "keyId";
+    const NOUN: &'static str = "secret";
+    /// It names no limit.
+    const MAX: usize = usize::MAX;
+    const HAS_LABELS: bool = true;
     const YOUNG_SECONDS: i64 = 300;
     const PATIENCE: Duration = Duration::from_secs(20);
     const PAUSE: Duration = Duration::from_secs(2);
+
+    fn owner(&self) -> String {
+        format!("application {}", self.application_id)
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().seconds()
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Failure> {
+        const PURPOSE: &str = "to read the application";
+        let mut url = self.application.clone();
+        url.query_pairs_mut().append_pair("$select", "id,appId,displayName,passwordCredentials");
+        let answer = self.ask(|| Request::new(Method::GET, url.clone(), Effect::Reads, PURPOSE)).await?;
+        if !answer.ok() {
+            return Err(self.failure(&answer, Effect::Reads, PURPOSE));
+        }
+        let application: Application =
+            answer.read().ok_or_else(|| self.rest.not_understood(Effect::Reads, PURPOSE))?;
+        if !application.app_id.eq_ignore_ascii_case(&self.application_id) {
+            return Err(Failure::refused(format!(
+                "objectId is an application whose clientId is {}, not {}: correct one of the two parameters",
+                application.app_id, self.application_id
+            )));
+        }
+        let listed = application.password_credentials.into_iter().map(|key| Listed {
+            id: key.key_id,
+            active: true,
+            label: key.display_name,
+            made_at: key.start_date_time.as_deref().and_then(keys::seconds),
+        });
+        Ok(listed.collect())
+    }
+
+    async fn list_patiently(&self, label: &str) -> Result<Vec<Listed>, Failure> {
+        let mut pause = TRY_PAUSE;
+        for attempt in 1.. {
+            let listed = self.list().await?;
+            if attempt == TRIES || listed.iter().any(|key| key.label.as_deref() == Some(label)) {
+                return Ok(listed);
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    async fn make(&self, label: &str) -> Result<Credential, Failure> {
+        const PURPOSE: &str = "to add a secret";
+        let end = self.clock.now().plus_seconds(LIFETIME_SECONDS).datetime();
+        let end = end.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let body = json!({"passwordCredential": {"displayName": label, "endDateTime": end}});
+        let answer = self.change("addPassword", &body, PURPOSE).await?;
+        if !answer.ok() {
+            return Err(self.failure(&answer, Effect::Changes, PURPOSE));
+        }
+        let Added { key_id, secret_text } =
+            answer.read().ok_or_else(|| self.rest.not_understood(Effect::Changes, PURPOSE))?;
+        Ok(keys::credential(&[("clientId", &self.application_id), (Self::ID, &key_id)], secret_text))
+    }
 
     async fn try_log_in(&self, credential: &Credential) -> Result<Option<Login>, Failure> {
         let fields = [
@@ -336,27 +342,22 @@ impl SlowToKnow for AzureClientSecret {
         }
     }
 
-    async fn made_at(&self, id: &str) -> Result<Option<i64>, Failure> {
-        let listed = self.list().await?;
-        let key = listed.iter().find(|key| key.key_id == id);
-        Ok(key.and_then(|key| key.start_date_time.as_deref()).and_then(keys::seconds))
+    async fn end(&self, id: &str) -> Result<(), Failure> {
+        const PURPOSE: &str = "to remove a secret";
+        let answer = self.change("removePassword", &json!({"keyId": id}), PURPOSE).await?;
+        if answer.ok() {
+            return Ok(());
+        }
+        // What is not there is removed; Graph has no name of its own for this.
+        if matches!(answer.status, 400 | 404) && !self.list().await?.iter().any(|key| key.id == id) {
+            return Ok(());
+        }
+        Err(self.failure(&answer, Effect::Changes, PURPOSE))
     }
 
-    fn now(&self) -> i64 {
-        self.clock.now().seconds()
-    }
-}
-
-#[async_trait]
-impl Target for AzureClientSecret {
-    async fn check(&self) -> Result<(), Failure> {
-        self.list().await.map(|_| ())
-    }
-
-    async fn plan(&self, _slot: Slot) -> Result<Plan, Failure> {
-        let listed = self.list().await?;
+    async fn foresee(&self, count: usize) -> Result<Plan, Failure> {
         let steps = vec![
-            format!("add a secret to application {}, which has {}", self.application_id, listed.len()),
+            format!("add a secret to application {}, which has {count}", self.application_id),
             "log in with it, for as long as it takes to be known".to_owned(),
             "publish it".to_owned(),
             "when the secret before has ended its overlap: remove it".to_owned(),
@@ -367,59 +368,5 @@ impl Target for AzureClientSecret {
             right("Application.ReadWrite.OwnedBy, or Application.ReadWrite.All", None),
         ];
         Ok(Plan { steps, rights })
-    }
-
-    async fn intend(
-        &self,
-        slot: Slot,
-        _current: Option<&Credential>,
-        random: [u8; 32],
-    ) -> Result<Intent, Failure> {
-        let existing = self.list().await?.into_iter().map(|key| key.key_id).collect();
-        Ok(keys::mint(slot, existing, &random))
-    }
-
-    async fn set(&self, intent: &Intent, current: Option<&Credential>) -> Result<Credential, Failure> {
-        const PURPOSE: &str = "to add a secret";
-        let keep: Vec<_> = current.into_iter().collect();
-        let (_, label) = keys::minting(intent)?;
-        // One look, not the patient one: a first attempt has left nothing.
-        let listed = self.list().await?;
-        if listed.iter().any(|key| key.display_name.as_deref() == Some(label)) {
-            self.clean(intent, &keep).await?;
-        }
-        let end = self.clock.now().plus_seconds(LIFETIME_SECONDS).datetime();
-        let end = end.to_rfc3339_opts(SecondsFormat::Secs, true);
-        let body = json!({"passwordCredential": {"displayName": label, "endDateTime": end}});
-        let answer = self.change("addPassword", &body, PURPOSE).await?;
-        if !answer.ok() {
-            return Err(self.failure(&answer, Effect::Changes, PURPOSE));
-        }
-        let Added { key_id, secret_text } =
-            answer.read().ok_or_else(|| self.rest.not_understood(Effect::Changes, PURPOSE))?;
-        Ok(keys::credential(&[("clientId", &self.application_id), (ID, &key_id)], secret_text))
-    }
-
-    async fn log_in(&self, credential: &Credential) -> Result<Login, Failure> {
-        keys::log_in(self, credential, keys::id_of(credential, ID)?).await
-    }
-
-    async fn undo(&self, intent: &Intent, keep: &[&Credential]) -> Result<usize, Failure> {
-        self.clean(intent, keep).await
-    }
-
-    async fn retire(
-        &self,
-        old: &Credential,
-        active: &Credential,
-        _end_sessions: bool,
-    ) -> Result<(), Failure> {
-        let id = keys::id_of(old, ID)?;
-        keys::not_the_active(id, keys::id_of(active, ID)?, "secret")?;
-        self.remove(id).await
-    }
-
-    async fn revoke(&self, credential: &Credential, _random: [u8; 32]) -> Result<(), Failure> {
-        self.remove(keys::id_of(credential, ID)?).await
     }
 }

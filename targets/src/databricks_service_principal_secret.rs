@@ -12,19 +12,16 @@ use serde_json::json;
 
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::keys::{self, SlowToKnow};
+use crate::keys::{self, Listed, Vendor};
 use crate::parameters::Parameters;
 use crate::rest::{Answer, Effect, Request, Rest, Tokens, below, client_credentials};
 use crate::surroundings::{Clock, Surroundings};
-use crate::target::{Credential, Intent, Login, Plan, Right, Slot, Target};
+use crate::target::{Credential, Login, Plan, Right};
 
-/// Databricks' limit for a service principal.
-const SECRETS_MAX: usize = 5;
 /// Databricks' limit for a lifetime.
 const LIFETIME_DAYS_MAX: u32 = 730;
 /// More pages than five secrets fill.
 const PAGES_MAX: usize = 4;
-const ID: &str = "secretId";
 
 /// What the user of a rotation sets.
 #[derive(Debug)]
@@ -59,12 +56,12 @@ pub struct DatabricksServicePrincipalSecret {
 #[derive(Deserialize)]
 struct Page {
     #[serde(default)]
-    secrets: Vec<Listed>,
+    secrets: Vec<Found>,
     next_page_token: Option<String>,
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct Found {
     id: String,
     status: Option<String>,
     create_time: Option<String>,
@@ -142,38 +139,6 @@ impl DatabricksServicePrincipalSecret {
         self.tokens.ask(&self.rest, request, || self.token(&self.client_id, &self.client_secret)).await
     }
 
-    async fn list(&self) -> Result<Vec<Listed>, Failure> {
-        const PURPOSE: &str = "to list the secrets";
-        let mut all = Vec::new();
-        let mut url = self.secrets(&[]);
-        for _ in 0..PAGES_MAX {
-            let answer = self.ask(|| Request::new(Method::GET, url.clone(), Effect::Reads, PURPOSE)).await?;
-            if !answer.ok() {
-                return Err(self.failure(&answer, Effect::Reads, PURPOSE));
-            }
-            let page: Page = answer.read().ok_or_else(|| self.rest.not_understood(Effect::Reads, PURPOSE))?;
-            all.extend(page.secrets);
-            let Some(next) = page.next_page_token.filter(|token| !token.is_empty()) else { return Ok(all) };
-            url = self.secrets(&[]);
-            url.query_pairs_mut().append_pair("page_token", &next);
-        }
-        Err(self.rest.not_understood(Effect::Reads, PURPOSE))
-    }
-
-    async fn remove(&self, id: &str) -> Result<(), Failure> {
-        const PURPOSE: &str = "to delete a secret";
-        let url = self.secrets(&[id]);
-        let answer = self.ask(|| Request::new(Method::DELETE, url.clone(), Effect::Changes, PURPOSE)).await?;
-        if answer.ok() {
-            return Ok(());
-        }
-        // A principal that is gone answers the same way, and its secrets are gone with it.
-        if answer.status == 404 {
-            return Ok(());
-        }
-        Err(self.failure(&answer, Effect::Changes, PURPOSE))
-    }
-
     fn failure(&self, answer: &Answer, effect: Effect, purpose: &str) -> Failure {
         match answer.status {
             403 => Failure::refused(format!(
@@ -183,29 +148,6 @@ impl DatabricksServicePrincipalSecret {
             404 => Failure::refused(format!("Databricks has no such service principal {purpose}")),
             _ => self.rest.failure(answer, effect, purpose),
         }
-    }
-
-    fn room(&self, listed: &[Listed]) -> Result<(), Failure> {
-        if listed.len() < SECRETS_MAX {
-            return Ok(());
-        }
-        let ids: Vec<_> = listed.iter().map(|one| &*one.id).collect();
-        Err(Failure::refused(format!(
-            "service principal {} has five secrets, and Databricks allows no sixth: {}; rota deletes none that it did \
-             not make: delete one that nobody uses",
-            self.principal,
-            ids.join(", ")
-        )))
-    }
-
-    async fn clean(&self, intent: &Intent, keep: &[&Credential]) -> Result<(Vec<Listed>, usize), Failure> {
-        let (existing, _) = keys::minting(intent)?;
-        let listed = self.list().await?;
-        let left = keys::left(&listed, |one| &one.id, existing, keep, ID);
-        let Some(orphan) = keys::at_most_one(&left, |one| &one.id, "secret")? else { return Ok((listed, 0)) };
-        let id = orphan.id.clone();
-        self.remove(&id).await?;
-        Ok((listed.into_iter().filter(|one| one.id != id).collect(), 1))
     }
 }
 
@@ -221,76 +163,48 @@ fn settings(connection: &Connection, service_principal_id: String, application_i
 }
 
 #[async_trait]
-impl SlowToKnow for DatabricksServicePrincipalSecret {
+impl Vendor for DatabricksServicePrincipalSecret {
     const VENDOR: &'static str = "Databricks";
+    const ID: &'static str = "secretId";
+    const NOUN: &'static str = "secret";
+    const MAX: usize = 5;
     const YOUNG_SECONDS: i64 = 60;
     const PATIENCE: Duration = Duration::from_secs(10);
     const PAUSE: Duration = Duration::from_secs(1);
 
-    async fn try_log_in(&self, credential: &Credential) -> Result<Option<Login>, Failure> {
-        let answer = self.token(&self.application_id, &credential.secret).await?;
-        match (answer.status, answer.code().as_deref()) {
-            _ if answer.ok() => Ok(Some(Login::Accepted)),
-            (401, _) | (_, Some("invalid_client")) => Ok(None),
-            _ => Err(self.rest.failure(&answer, Effect::Reads, "to log in with the secret")),
-        }
-    }
-
-    async fn made_at(&self, id: &str) -> Result<Option<i64>, Failure> {
-        let listed = self.list().await?;
-        let good = |one: &&Listed| one.id == id && one.status.as_deref() != Some("INACTIVE");
-        Ok(listed.iter().find(good).and_then(|one| one.create_time.as_deref()).and_then(keys::seconds))
+    fn owner(&self) -> String {
+        format!("service principal {}", self.principal)
     }
 
     fn now(&self) -> i64 {
         self.clock.now().seconds()
     }
-}
 
-#[async_trait]
-impl Target for DatabricksServicePrincipalSecret {
-    async fn check(&self) -> Result<(), Failure> {
-        self.list().await.map(|_| ())
+    async fn list(&self) -> Result<Vec<Listed>, Failure> {
+        const PURPOSE: &str = "to list the secrets";
+        let mut all = Vec::new();
+        let mut url = self.secrets(&[]);
+        for _ in 0..PAGES_MAX {
+            let answer = self.ask(|| Request::new(Method::GET, url.clone(), Effect::Reads, PURPOSE)).await?;
+            if !answer.ok() {
+                return Err(self.failure(&answer, Effect::Reads, PURPOSE));
+            }
+            let page: Page = answer.read().ok_or_else(|| self.rest.not_understood(Effect::Reads, PURPOSE))?;
+            all.extend(page.secrets.into_iter().map(|one| Listed {
+                active: one.status.as_deref() != Some("INACTIVE"),
+                label: None,
+                made_at: one.create_time.as_deref().and_then(keys::seconds),
+                id: one.id,
+            }));
+            let Some(next) = page.next_page_token.filter(|token| !token.is_empty()) else { return Ok(all) };
+            url = self.secrets(&[]);
+            url.query_pairs_mut().append_pair("page_token", &next);
+        }
+        Err(self.rest.not_understood(Effect::Reads, PURPOSE))
     }
 
-    async fn plan(&self, _slot: Slot) -> Result<Plan, Failure> {
-        let listed = self.list().await?;
-        self.room(&listed)?;
-        let steps = vec![
-            format!(
-                "make a secret for service principal {}, which has {}, that lives for {} days",
-                self.principal,
-                listed.len(),
-                self.lifetime_days
-            ),
-            "log in with it".to_owned(),
-            "publish it".to_owned(),
-            "when the secret before has ended its overlap: delete it".to_owned(),
-        ];
-        let right = |name: &str, held| Right { name: name.to_owned(), held };
-        let rights = vec![
-            right("read the service principal's secrets", Some(true)),
-            right("manage the service principal (servicePrincipal.manager)", None),
-        ];
-        Ok(Plan { steps, rights })
-    }
-
-    async fn intend(
-        &self,
-        slot: Slot,
-        _current: Option<&Credential>,
-        random: [u8; 32],
-    ) -> Result<Intent, Failure> {
-        let listed = self.list().await?;
-        self.room(&listed)?;
-        Ok(keys::mint(slot, listed.into_iter().map(|one| one.id).collect(), &random))
-    }
-
-    async fn set(&self, intent: &Intent, current: Option<&Credential>) -> Result<Credential, Failure> {
+    async fn make(&self, _label: &str) -> Result<Credential, Failure> {
         const PURPOSE: &str = "to make a secret";
-        let keep: Vec<_> = current.into_iter().collect();
-        let (listed, _) = self.clean(intent, &keep).await?;
-        self.room(&listed)?;
         let url = self.secrets(&[]);
         let lifetime = format!("{}s", u64::from(self.lifetime_days) * 86_400);
         let body = json!({ "lifetime": lifetime });
@@ -302,29 +216,47 @@ impl Target for DatabricksServicePrincipalSecret {
         }
         let Made { id, secret } =
             answer.read().ok_or_else(|| self.rest.not_understood(Effect::Changes, PURPOSE))?;
-        Ok(keys::credential(&[("clientId", &self.application_id), (ID, &id)], secret))
+        Ok(keys::credential(&[("clientId", &self.application_id), (Self::ID, &id)], secret))
     }
 
-    async fn log_in(&self, credential: &Credential) -> Result<Login, Failure> {
-        keys::log_in(self, credential, keys::id_of(credential, ID)?).await
+    async fn try_log_in(&self, credential: &Credential) -> Result<Option<Login>, Failure> {
+        let answer = self.token(&self.application_id, &credential.secret).await?;
+        match (answer.status, answer.code().as_deref()) {
+            _ if answer.ok() => Ok(Some(Login::Accepted)),
+            (401, _) | (_, Some("invalid_client")) => Ok(None),
+            _ => Err(self.rest.failure(&answer, Effect::Reads, "to log in with the secret")),
+        }
     }
 
-    async fn undo(&self, intent: &Intent, keep: &[&Credential]) -> Result<usize, Failure> {
-        Ok(self.clean(intent, keep).await?.1)
+    async fn end(&self, id: &str) -> Result<(), Failure> {
+        const PURPOSE: &str = "to delete a secret";
+        let url = self.secrets(&[id]);
+        let answer = self.ask(|| Request::new(Method::DELETE, url.clone(), Effect::Changes, PURPOSE)).await?;
+        if answer.ok() {
+            return Ok(());
+        }
+        // A principal that is gone answers the same way, and its secrets are gone with it.
+        if answer.status == 404 {
+            return Ok(());
+        }
+        Err(self.failure(&answer, Effect::Changes, PURPOSE))
     }
 
-    async fn retire(
-        &self,
-        old: &Credential,
-        active: &Credential,
-        _end_sessions: bool,
-    ) -> Result<(), Failure> {
-        let id = keys::id_of(old, ID)?;
-        keys::not_the_active(id, keys::id_of(active, ID)?, "secret")?;
-        self.remove(id).await
-    }
-
-    async fn revoke(&self, credential: &Credential, _random: [u8; 32]) -> Result<(), Failure> {
-        self.remove(keys::id_of(credential, ID)?).await
+    async fn foresee(&self, count: usize) -> Result<Plan, Failure> {
+        let steps = vec![
+            format!(
+                "make a secret for service principal {}, which has {count}, that lives for {} days",
+                self.principal, self.lifetime_days
+            ),
+            "log in with it".to_owned(),
+            "publish it".to_owned(),
+            "when the secret before has ended its overlap: delete it".to_owned(),
+        ];
+        let right = |name: &str, held| Right { name: name.to_owned(), held };
+        let rights = vec![
+            right("read the service principal's secrets", Some(true)),
+            right("manage the service principal (servicePrincipal.manager)", None),
+        ];
+        Ok(Plan { steps, rights })
     }
 }

@@ -3,6 +3,7 @@
 //! The intent lists what existed. What an interrupted attempt may have left is what is there and not on the list.
 
 mod patience;
+mod vendor;
 
 use std::collections::BTreeMap;
 
@@ -12,16 +13,11 @@ use rota_aggregates::secret::Secret;
 use crate::failure::Failure;
 use crate::target::{Credential, Intent};
 
-pub(crate) use patience::{SlowToKnow, log_in};
+pub(crate) use vendor::{Listed, Vendor};
 
 /// Seconds since 1970 of a date as vendors write it.
 pub(crate) fn seconds(date: &str) -> Option<i64> {
     Some(DateTime::parse_from_rfc3339(date).ok()?.timestamp())
-}
-
-/// A secret once more, for somebody who keeps it as long.
-pub(crate) fn copied(secret: &Secret) -> Secret {
-    Secret::new(secret.expose().to_owned())
 }
 
 /// A credential and the field that tells it from others at the target.

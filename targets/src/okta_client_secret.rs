@@ -16,15 +16,11 @@ use zeroize::Zeroizing;
 
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::keys::{self, SlowToKnow};
+use crate::keys::{self, Listed, Vendor};
 use crate::parameters::Parameters;
 use crate::rest::{Answer, Effect, Request, Rest, below, client_credentials};
 use crate::surroundings::{Clock, Surroundings};
-use crate::target::{Credential, Intent, Login, Plan, Right, Slot, Target};
-
-/// Okta's limit for an application.
-const SECRETS_MAX: usize = 2;
-const ID: &str = "secretId";
+use crate::target::{Credential, Login, Plan, Right};
 
 /// What the user of a rotation sets.
 #[derive(Debug)]
@@ -47,7 +43,7 @@ pub struct OktaClientSecret {
 }
 
 #[derive(Deserialize)]
-struct Listed {
+struct Found {
     id: String,
     status: String,
     created: Option<String>,
@@ -111,12 +107,7 @@ impl OktaClientSecret {
         Request::new(method, self.secrets(more), effect, purpose).header(AUTHORIZATION, &self.authorization)
     }
 
-    async fn list(&self) -> Result<Vec<Listed>, Failure> {
-        let request = self.request(Method::GET, &[], Effect::Reads, "to list the secrets")?;
-        self.rest.read(request).await
-    }
-
-    async fn make(&self) -> Result<Made, Failure> {
+    async fn make_one(&self) -> Result<Made, Failure> {
         const PURPOSE: &str = "to make a secret";
         let request = self.request(Method::POST, &[], Effect::Changes, PURPOSE)?.json(&json!({}));
         let answer = self.rest.ask(request).await?;
@@ -136,48 +127,6 @@ impl OktaClientSecret {
         let more = [id, "lifecycle", "deactivate"];
         self.rest.ask(self.request(Method::POST, &more, Effect::Changes, "to make a secret inactive")?).await
     }
-
-    /// Ends a secret. What is not there is ended.
-    async fn remove(&self, id: &str) -> Result<(), Failure> {
-        let Some(found) = self.list().await?.into_iter().find(|secret| secret.id == id) else {
-            return Ok(());
-        };
-        if found.status == "ACTIVE" {
-            let answer = self.deactivate(id).await?;
-            if !answer.ok() && answer.status != 404 {
-                return Err(self.rest.failure(&answer, Effect::Changes, "to make a secret inactive"));
-            }
-        }
-        let request = self.request(Method::DELETE, &[id], Effect::Changes, "to delete a secret")?;
-        let answer = self.rest.ask(request).await?;
-        if answer.ok() || answer.status == 404 {
-            return Ok(());
-        }
-        Err(self.rest.failure(&answer, Effect::Changes, "to delete a secret"))
-    }
-
-    fn room(&self, listed: &[Listed]) -> Result<(), Failure> {
-        if listed.len() < SECRETS_MAX {
-            return Ok(());
-        }
-        let ids: Vec<_> =
-            listed.iter().map(|one| format!("{} ({})", one.id, one.status.to_lowercase())).collect();
-        Err(Failure::refused(format!(
-            "application {} has two secrets, and Okta allows no third: {}; rota deletes none that it did not make: \
-             delete the one that nobody uses",
-            self.client_id,
-            ids.join(", ")
-        )))
-    }
-
-    async fn clean(&self, intent: &Intent, keep: &[&Credential]) -> Result<usize, Failure> {
-        let (existing, _) = keys::minting(intent)?;
-        let listed = self.list().await?;
-        let left = keys::left(&listed, |one| &one.id, existing, keep, ID);
-        let Some(orphan) = keys::at_most_one(&left, |one| &one.id, "secret")? else { return Ok(0) };
-        self.remove(&orphan.id).await?;
-        Ok(1)
-    }
 }
 
 fn settings(connection: &Connection, client_id: String) -> Settings {
@@ -189,11 +138,39 @@ fn settings(connection: &Connection, client_id: String) -> Settings {
 }
 
 #[async_trait]
-impl SlowToKnow for OktaClientSecret {
+impl Vendor for OktaClientSecret {
     const VENDOR: &'static str = "Okta";
+    const ID: &'static str = "secretId";
+    const NOUN: &'static str = "secret";
+    const MAX: usize = 2;
     const YOUNG_SECONDS: i64 = 60;
     const PATIENCE: Duration = Duration::from_secs(10);
     const PAUSE: Duration = Duration::from_secs(1);
+
+    fn owner(&self) -> String {
+        format!("application {}", self.client_id)
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().seconds()
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Failure> {
+        let request = self.request(Method::GET, &[], Effect::Reads, "to list the secrets")?;
+        let found: Vec<Found> = self.rest.read(request).await?;
+        let listed = found.into_iter().map(|one| Listed {
+            active: one.status == "ACTIVE",
+            label: None,
+            made_at: one.created.as_deref().and_then(keys::seconds),
+            id: one.id,
+        });
+        Ok(listed.collect())
+    }
+
+    async fn make(&self, _label: &str) -> Result<Credential, Failure> {
+        let Made { id, client_secret } = self.make_one().await?;
+        Ok(keys::credential(&[("clientId", &self.client_id), (Self::ID, &id)], client_secret))
+    }
 
     async fn try_log_in(&self, credential: &Credential) -> Result<Option<Login>, Failure> {
         let url = below(&self.base, &["oauth2", "v1", "token"]);
@@ -210,28 +187,37 @@ impl SlowToKnow for OktaClientSecret {
         }
     }
 
-    async fn made_at(&self, id: &str) -> Result<Option<i64>, Failure> {
+    async fn end(&self, id: &str) -> Result<(), Failure> {
+        let Some(found) = self.list().await?.into_iter().find(|secret| secret.id == id) else {
+            return Ok(());
+        };
+        if found.active {
+            let answer = self.deactivate(id).await?;
+            if !answer.ok() && answer.status != 404 {
+                return Err(self.rest.failure(&answer, Effect::Changes, "to make a secret inactive"));
+            }
+        }
+        let request = self.request(Method::DELETE, &[id], Effect::Changes, "to delete a secret")?;
+        let answer = self.rest.ask(request).await?;
+        if answer.ok() || answer.status == 404 {
+            return Ok(());
+        }
+        Err(self.rest.failure(&answer, Effect::Changes, "to delete a secret"))
+    }
+
+    async fn end_last(&self, id: &str) -> Result<(), Failure> {
         let listed = self.list().await?;
-        let one = listed.iter().find(|one| one.id == id && one.status == "ACTIVE");
-        Ok(one.and_then(|one| one.created.as_deref()).and_then(keys::seconds))
+        let others = listed.iter().filter(|one| one.id != id && one.active).count();
+        if others == 0 && listed.iter().any(|one| one.id == id) {
+            // Nobody ever sees this one.
+            drop(self.make_one().await?);
+        }
+        self.end(id).await
     }
 
-    fn now(&self) -> i64 {
-        self.clock.now().seconds()
-    }
-}
-
-#[async_trait]
-impl Target for OktaClientSecret {
-    async fn check(&self) -> Result<(), Failure> {
-        self.list().await.map(|_| ())
-    }
-
-    async fn plan(&self, _slot: Slot) -> Result<Plan, Failure> {
-        let listed = self.list().await?;
-        self.room(&listed)?;
+    async fn foresee(&self, count: usize) -> Result<Plan, Failure> {
         let steps = vec![
-            format!("make a secret for application {}, which has {}", self.client_id, listed.len()),
+            format!("make a secret for application {}, which has {count}", self.client_id),
             "log in with it".to_owned(),
             "publish it".to_owned(),
             "when the secret before has ended its overlap: make it inactive and delete it".to_owned(),
@@ -242,54 +228,5 @@ impl Target for OktaClientSecret {
             right("manage the application (okta.apps.manage)", None),
         ];
         Ok(Plan { steps, rights })
-    }
-
-    async fn intend(
-        &self,
-        slot: Slot,
-        _current: Option<&Credential>,
-        random: [u8; 32],
-    ) -> Result<Intent, Failure> {
-        let listed = self.list().await?;
-        self.room(&listed)?;
-        Ok(keys::mint(slot, listed.into_iter().map(|one| one.id).collect(), &random))
-    }
-
-    async fn set(&self, intent: &Intent, current: Option<&Credential>) -> Result<Credential, Failure> {
-        let keep: Vec<_> = current.into_iter().collect();
-        self.clean(intent, &keep).await?;
-        self.room(&self.list().await?)?;
-        let Made { id, client_secret } = self.make().await?;
-        Ok(keys::credential(&[("clientId", &self.client_id), (ID, &id)], client_secret))
-    }
-
-    async fn log_in(&self, credential: &Credential) -> Result<Login, Failure> {
-        keys::log_in(self, credential, keys::id_of(credential, ID)?).await
-    }
-
-    async fn undo(&self, intent: &Intent, keep: &[&Credential]) -> Result<usize, Failure> {
-        self.clean(intent, keep).await
-    }
-
-    async fn retire(
-        &self,
-        old: &Credential,
-        active: &Credential,
-        _end_sessions: bool,
-    ) -> Result<(), Failure> {
-        let id = keys::id_of(old, ID)?;
-        keys::not_the_active(id, keys::id_of(active, ID)?, "secret")?;
-        self.remove(id).await
-    }
-
-    async fn revoke(&self, credential: &Credential, _random: [u8; 32]) -> Result<(), Failure> {
-        let id = keys::id_of(credential, ID)?;
-        let listed = self.list().await?;
-        let others = listed.iter().filter(|one| one.id != id && one.status == "ACTIVE").count();
-        if others == 0 && listed.iter().any(|one| one.id == id) {
-            // Nobody ever sees this one.
-            drop(self.make().await?);
-        }
-        self.remove(id).await
     }
 }

@@ -17,20 +17,20 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use self::query::{Action, Refusal, Reply, Service};
+use crate::chosen::copy_secret;
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::keys::{self, SlowToKnow};
+use crate::keys::{self, Listed, Vendor};
 use crate::parameters::Parameters;
 use crate::rest::Effect;
 use crate::surroundings::{AwsIdentity, AwsKey, Clock, Surroundings};
-use crate::target::{Credential, Intent, Login, Plan, Right, Slot, Target};
+use crate::target::{Credential, Login, Plan, Right};
 
-/// IAM's limit for a user.
-const KEYS_MAX: usize = 2;
+/// A key that somebody went on to use after it was replaced is not deleted before it has been idle for so long.
+const IDLE_SECONDS: i64 = 900;
 /// A session of a role is left when it has less than this.
 const SESSION_MARGIN: Duration = Duration::from_mins(1);
 const SESSION_SECONDS: &str = "900";
-const ID: &str = "accessKeyId";
 /// No key has this id: asking to change it tells whether one may, and changes nothing.
 const NOBODYS_KEY: &str = "AKIAROTANOBODYSKEY00";
 
@@ -72,13 +72,6 @@ pub struct AwsIamUserSecret {
     clock: Arc<dyn Clock>,
     identity: Option<Arc<AwsIdentity>>,
     session: Mutex<Option<(Arc<AwsKey>, Instant)>>,
-}
-
-/// A key as IAM lists it.
-struct Listed {
-    id: String,
-    active: bool,
-    created: Option<i64>,
 }
 
 impl AwsIamUserSecret {
@@ -189,23 +182,6 @@ impl AwsIamUserSecret {
         Ok(key)
     }
 
-    async fn list(&self) -> Result<Vec<Listed>, Failure> {
-        let action = Action {
-            name: "ListAccessKeys",
-            parameters: &[("UserName", &self.user)],
-            effect: Effect::Reads,
-            purpose: "to list the user's keys",
-        };
-        let reply = self.ask(action).await?;
-        let listed = reply.each("member", ["AccessKeyId", "Status", "CreateDate"]);
-        let read = |[id, status, created]: [Option<String>; 3]| {
-            let active = status.as_deref() == Some("Active");
-            Some(Listed { id: id?, active, created: created.as_deref().and_then(keys::seconds) })
-        };
-        let listed: Option<Vec<_>> = listed.into_iter().map(read).collect();
-        listed.ok_or_else(|| self.iam.not_understood(action))
-    }
-
     async fn last_used_of(&self, id: &str) -> Result<Option<i64>, Failure> {
         let action = Action {
             name: "GetAccessKeyLastUsed",
@@ -241,41 +217,22 @@ impl AwsIamUserSecret {
         gone_is_done(self.ask(action).await)
     }
 
-    /// What an interrupted attempt left is deleted, if nobody can have its secret.
-    async fn clean(
-        &self,
-        existing: &[String],
-        keep: &[&Credential],
-    ) -> Result<(Vec<Listed>, usize), Failure> {
+    /// Says that a key is held back because somebody needs it, if that is so.
+    async fn is_idle(&self, id: &str, replaced_by: &str) -> Result<(), Failure> {
+        let Some(used) = self.last_used_of(id).await? else { return Ok(()) };
         let listed = self.list().await?;
-        let left = keys::left(&listed, |key| &key.id, existing, keep, ID);
-        let Some(orphan) = keys::at_most_one(&left, |key| &key.id, "key")? else { return Ok((listed, 0)) };
-        if self.last_used_of(&orphan.id).await?.is_some() {
-            return Err(Failure::refused(format!(
-                "key {} of user {} was made while an attempt was interrupted, and has been used since: somebody has its \
-                 secret, so it is not deleted; delete it by hand if nobody needs it",
-                orphan.id, self.user
-            )));
-        }
-        let id = orphan.id.clone();
-        self.delete(&id).await?;
-        Ok((listed.into_iter().filter(|key| key.id != id).collect(), 1))
-    }
-
-    fn room(&self, listed: &[Listed]) -> Result<(), Failure> {
-        if listed.len() < KEYS_MAX {
+        let replaced = listed.iter().find(|key| key.id == replaced_by).and_then(|key| key.made_at);
+        let idle = self.now() - used;
+        if used <= replaced.unwrap_or(used) || idle >= IDLE_SECONDS {
             return Ok(());
         }
-        let keys: Vec<_> = listed
-            .iter()
-            .map(|key| format!("{} ({})", key.id, if key.active { "active" } else { "inactive" }))
-            .collect();
-        Err(Failure::refused(format!(
-            "user {} has two keys, and AWS allows no third: {}; rota deletes none that it did not make: delete the one \
-             that nobody uses",
-            self.user,
-            keys.join(", ")
-        )))
+        let wait = u64::try_from(IDLE_SECONDS - idle).unwrap_or_default();
+        let failure = Failure::unreachable(format!(
+            "key {id} of user {} is inactive, and not deleted yet: it was used {idle} s ago, after it was replaced; whoever \
+             uses it needs the new one, or make it active again",
+            self.user
+        ));
+        Err(failure.after(Duration::from_secs(wait)))
     }
 
     /// Whether something may be done, found out with a key that nobody has.
@@ -332,15 +289,57 @@ fn settings(connection: &Connection, user: String, region: Option<String>) -> Se
 }
 
 #[async_trait]
-impl SlowToKnow for AwsIamUserSecret {
+impl Vendor for AwsIamUserSecret {
     const VENDOR: &'static str = "AWS";
+    const ID: &'static str = "accessKeyId";
+    const NOUN: &'static str = "access key";
+    const MAX: usize = 2;
     const YOUNG_SECONDS: i64 = 120;
     const PATIENCE: Duration = Duration::from_secs(12);
     const PAUSE: Duration = Duration::from_secs(1);
 
+    fn owner(&self) -> String {
+        format!("user {}", self.user)
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.now().seconds()
+    }
+
+    async fn list(&self) -> Result<Vec<Listed>, Failure> {
+        let action = Action {
+            name: "ListAccessKeys",
+            parameters: &[("UserName", &self.user)],
+            effect: Effect::Reads,
+            purpose: "to list the user's keys",
+        };
+        let reply = self.ask(action).await?;
+        let listed = reply.each("member", ["AccessKeyId", "Status", "CreateDate"]);
+        let read = |[id, status, created]: [Option<String>; 3]| {
+            let active = status.as_deref() == Some("Active");
+            Some(Listed { id: id?, active, label: None, made_at: created.as_deref().and_then(keys::seconds) })
+        };
+        let listed: Option<Vec<_>> = listed.into_iter().map(read).collect();
+        listed.ok_or_else(|| self.iam.not_understood(action))
+    }
+
+    async fn make(&self, _label: &str) -> Result<Credential, Failure> {
+        let action = Action {
+            name: "CreateAccessKey",
+            parameters: &[("UserName", &self.user)],
+            effect: Effect::Changes,
+            purpose: "to make a key",
+        };
+        let reply = self.ask(action).await?;
+        match (reply.value("AccessKeyId"), reply.value("SecretAccessKey")) {
+            (Some(id), Some(secret)) => Ok(keys::credential(&[(Self::ID, &id)], Secret::new(secret))),
+            _ => Err(self.iam.not_understood(action)),
+        }
+    }
+
     async fn try_log_in(&self, credential: &Credential) -> Result<Option<Login>, Failure> {
-        let id = keys::id_of(credential, ID)?.to_owned();
-        let key = AwsKey { id, secret: keys::copied(&credential.secret), session: None };
+        let id = keys::id_of(credential, Self::ID)?.to_owned();
+        let key = AwsKey { id, secret: copy_secret(&credential.secret), session: None };
         match self.sts.ask(&key, WHO).await {
             Ok(_) => Ok(Some(Login::Accepted)),
             Err(refusal) => match &*refusal.code {
@@ -353,94 +352,41 @@ impl SlowToKnow for AwsIamUserSecret {
         }
     }
 
-    async fn made_at(&self, id: &str) -> Result<Option<i64>, Failure> {
-        let listed = self.list().await?;
-        Ok(listed.iter().find(|key| key.id == id && key.active).and_then(|key| key.created))
+    /// In two steps, so that a key that can't be deleted is dead all the same.
+    async fn end(&self, id: &str) -> Result<(), Failure> {
+        self.deactivate(id).await?;
+        Ok(self.delete(id).await?)
     }
 
-    fn now(&self) -> i64 {
-        self.clock.now().seconds()
-    }
-}
-
-#[async_trait]
-impl Target for AwsIamUserSecret {
-    async fn check(&self) -> Result<(), Failure> {
-        // Right credentials and the one right that everything else begins with.
-        self.list().await.map(|_| ())
+    async fn end_replaced(&self, id: &str, by: &str) -> Result<(), Failure> {
+        self.deactivate(id).await?;
+        self.is_idle(id, by).await?;
+        Ok(self.delete(id).await?)
     }
 
-    async fn plan(&self, _slot: Slot) -> Result<Plan, Failure> {
-        let listed = self.list().await?;
-        self.room(&listed)?;
-        let user = &self.user;
+    async fn may_end(&self, key: &Listed) -> Result<(), Failure> {
+        if self.last_used_of(&key.id).await?.is_none() {
+            return Ok(());
+        }
+        Err(Failure::refused(format!(
+            "key {} of user {} was made while an attempt was interrupted, and has been used since: somebody has its \
+             secret, so it is not deleted; delete it by hand if nobody needs it",
+            key.id, self.user
+        )))
+    }
+
+    async fn foresee(&self, count: usize) -> Result<Plan, Failure> {
         let steps = vec![
-            format!("make a new access key for user {user}, which has {}", listed.len()),
+            format!("make a new access key for user {}, which has {count}", self.user),
             "log in with it: sts:GetCallerIdentity".to_owned(),
             "publish it".to_owned(),
-            "when the key before has ended its overlap: make it inactive and delete it".to_owned(),
+            "when the key before has ended its overlap: make it inactive, and delete it once nobody uses it"
+                .to_owned(),
         ];
         Ok(Plan { steps, rights: self.rights().await? })
     }
 
-    async fn intend(
-        &self,
-        slot: Slot,
-        _current: Option<&Credential>,
-        random: [u8; 32],
-    ) -> Result<Intent, Failure> {
-        let listed = self.list().await?;
-        self.room(&listed)?;
-        Ok(keys::mint(slot, listed.into_iter().map(|key| key.id).collect(), &random))
-    }
-
-    async fn set(&self, intent: &Intent, current: Option<&Credential>) -> Result<Credential, Failure> {
-        let (existing, _) = keys::minting(intent)?;
-        let keep: Vec<_> = current.into_iter().collect();
-        let (listed, _) = self.clean(existing, &keep).await?;
-        self.room(&listed)?;
-        let action = Action {
-            name: "CreateAccessKey",
-            parameters: &[("UserName", &self.user)],
-            effect: Effect::Changes,
-            purpose: "to make a key",
-        };
-        let reply = self.ask(action).await?;
-        match (reply.value("AccessKeyId"), reply.value("SecretAccessKey")) {
-            (Some(id), Some(secret)) => Ok(keys::credential(&[(ID, &id)], Secret::new(secret))),
-            _ => Err(self.iam.not_understood(action)),
-        }
-    }
-
-    async fn log_in(&self, credential: &Credential) -> Result<Login, Failure> {
-        keys::log_in(self, credential, keys::id_of(credential, ID)?).await
-    }
-
-    async fn undo(&self, intent: &Intent, keep: &[&Credential]) -> Result<usize, Failure> {
-        let (existing, _) = keys::minting(intent)?;
-        Ok(self.clean(existing, keep).await?.1)
-    }
-
-    async fn retire(
-        &self,
-        old: &Credential,
-        active: &Credential,
-        _end_sessions: bool,
-    ) -> Result<(), Failure> {
-        let id = keys::id_of(old, ID)?;
-        keys::not_the_active(id, keys::id_of(active, ID)?, "access key")?;
-        // Two steps, so that a key that can't be deleted is dead all the same.
-        self.deactivate(id).await?;
-        Ok(self.delete(id).await?)
-    }
-
-    async fn revoke(&self, credential: &Credential, _random: [u8; 32]) -> Result<(), Failure> {
-        let id = keys::id_of(credential, ID)?;
-        self.deactivate(id).await?;
-        Ok(self.delete(id).await?)
-    }
-
-    async fn last_used(&self, credential: &Credential) -> Result<Option<i64>, Failure> {
-        self.last_used_of(keys::id_of(credential, ID)?).await
+    async fn used_at(&self, id: &str) -> Result<Option<i64>, Failure> {
+        self.last_used_of(id).await
     }
 }

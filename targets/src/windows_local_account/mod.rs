@@ -10,9 +10,9 @@ mod client;
 use async_trait::async_trait;
 
 use self::client::{Account, Client, Said};
+use crate::chosen::{copy, copy_secret, credential, intended};
 use crate::connection::Connection;
 use crate::failure::Failure;
-use crate::keys;
 use crate::parameters::{By, Parameters};
 use crate::password::Requirements;
 use crate::surroundings::Surroundings;
@@ -58,7 +58,7 @@ impl WindowsLocalAccount {
 
     /// The account, as it logs in: to this machine, not to a domain that the connection may be of.
     fn account(&self, credential: &Credential) -> Account {
-        Account { name: self.username.clone(), domain: None, password: keys::copied(&credential.secret) }
+        Account { name: self.username.clone(), domain: None, password: copy_secret(&credential.secret) }
     }
 
     /// Whether what a command said is that it was done.
@@ -165,7 +165,7 @@ impl Target for WindowsLocalAccount {
         random: [u8; 32],
     ) -> Result<Intent, Failure> {
         let secret = self.requirements.generate(&random);
-        Ok(Intent::Set { slot, credential: keys::credential(&[("username", &self.username)], secret) })
+        Ok(Intent::Set { slot, credential: credential("username", &self.username, secret) })
     }
 
     async fn set(&self, intent: &Intent, current: Option<&Credential>) -> Result<Credential, Failure> {
@@ -176,7 +176,7 @@ impl Target for WindowsLocalAccount {
                 // Done before, and the answer was lost: the password that it had is not its password any more.
                 if self.client.log_in(&self.account(current)).await? == Login::Refused {
                     if self.log_in(credential).await? == Login::Accepted {
-                        return Ok(again(credential));
+                        return Ok(copy(credential));
                     }
                     return Err(Failure::refused(format!(
                         "the password of {} is not the one that rota knows: somebody else changed it; reconcile resets it \
@@ -190,13 +190,13 @@ impl Target for WindowsLocalAccount {
                 return Err(Failure::refused("the account's own password is needed, and nobody knows it"));
             }
         }
-        Ok(again(credential))
+        Ok(copy(credential))
     }
 
     async fn reset(&self, intent: &Intent) -> Result<Credential, Failure> {
         let credential = intended(intent)?;
         self.reset_to(credential).await?;
-        Ok(again(credential))
+        Ok(copy(credential))
     }
 
     async fn log_in(&self, credential: &Credential) -> Result<Login, Failure> {
@@ -224,15 +224,4 @@ impl Target for WindowsLocalAccount {
             By::Account => self.change_to(&nobodys, credential).await,
         }
     }
-}
-
-fn intended(intent: &Intent) -> Result<&Credential, Failure> {
-    match intent {
-        Intent::Set { credential, .. } => Ok(credential),
-        Intent::Mint { .. } => Err(Failure::refused("at this kind of target rota chooses the password")),
-    }
-}
-
-fn again(credential: &Credential) -> Credential {
-    Credential { public: credential.public.clone(), secret: keys::copied(&credential.secret) }
 }

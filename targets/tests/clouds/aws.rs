@@ -3,23 +3,41 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
+use rota_aggregates::Timestamp;
 use rota_aggregates::secret::Secret;
 use rota_targets::aws_iam_user_secret::{Authority, AwsIamUserSecret, Settings};
-use rota_targets::surroundings::{AwsIdentity, AwsKey, Endpoints};
+use rota_targets::surroundings::{AwsIdentity, AwsKey, Clock, Endpoints};
 use rota_targets::target::Intent;
 use rota_targets::{Credential, Login, Slot, Target};
 use serde::de::DeserializeOwned;
 
 use crate::support::process::{Process, program, serve};
-use crate::support::{around, random};
+use crate::support::{RealTime, around, random};
 
 type Pair = (String, String);
+
+/// Longer than a key that was in use is held back.
+const IDLE: u64 = 1_000;
+
+/// The time of this machine, and what a test lets pass beyond it.
+#[derive(Default)]
+struct Later(AtomicU64);
+
+impl Clock for Later {
+    fn now(&self) -> Timestamp {
+        RealTime.now().plus_seconds(self.0.load(Ordering::SeqCst))
+    }
+}
 
 struct Moto {
     url: String,
     python: PathBuf,
     keys: BTreeMap<String, Pair>,
+    clock: Arc<Later>,
     _process: Process,
 }
 
@@ -37,6 +55,7 @@ impl Moto {
             url: format!("http://127.0.0.1:{port}"),
             python,
             keys: BTreeMap::new(),
+            clock: Arc::default(),
             _process: process,
         };
         moto.keys = moto.boto(&["set-up", "2"]);
@@ -61,7 +80,13 @@ impl Moto {
         let endpoints = Endpoints { aws_iam: address.clone(), aws_sts: address, ..Endpoints::default() };
         let identity = AwsIdentity { key: self.key("outer"), external_id: "workspace-1".to_owned() };
         let settings = Settings { authority, user: user.to_owned(), region: None, sts: None };
-        AwsIamUserSecret::new(settings, &around(endpoints, Some(identity))).unwrap()
+        let mut around = around(endpoints, Some(identity));
+        around.clock = Arc::<Later>::clone(&self.clock);
+        AwsIamUserSecret::new(settings, &around).unwrap()
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.clock.0.fetch_add(seconds, Ordering::SeqCst);
     }
 
     fn as_user(&self, actor: &str, user: &str) -> AwsIamUserSecret {
@@ -105,6 +130,7 @@ async fn flow(moto: &Moto, target: &AwsIamUserSecret, user: &str) {
         if let Some(old) = current {
             // Both are good until the old one is retired.
             assert_eq!(target.log_in(&old).await, Ok(Login::Accepted));
+            moto.pass(IDLE);
             target.retire(&old, &new, true).await.unwrap();
             target.retire(&old, &new, true).await.unwrap();
             assert_eq!(target.log_in(&old).await, Ok(Login::Refused));
@@ -130,6 +156,39 @@ async fn keys_are_made_tried_and_ended() {
     flow(&moto, &moto.as_user("rota", "app0"), "app0").await;
     let role = Authority::Role { arn: "arn:aws:iam::123456789012:role/rotator".to_owned() };
     flow(&moto, &moto.target(role, "app1"), "app1").await;
+}
+
+/// A key that somebody goes on to use after it was replaced is made inactive, and not deleted before it has been idle for
+/// a while: until then whoever needs it can be helped.
+#[tokio::test]
+async fn a_key_that_is_in_use_is_not_deleted() {
+    let Some(moto) = Moto::start().await else { return };
+    let target = moto.as_user("rota", "app0");
+    let old = rotate(&target, 0, None).await;
+    let before = target.last_used(&old).await.unwrap().unwrap();
+    let new = rotate(&target, 1, Some(&old)).await;
+    // Times there are of whole seconds.
+    let replaced = target.last_used(&new).await.unwrap().unwrap();
+    while target.last_used(&old).await.unwrap().unwrap() <= replaced.max(before) {
+        assert_eq!(moto.log_in(&old), "accepted");
+    }
+    let expected = |status: &str| {
+        let of = |credential: &Credential, status: &str| {
+            (credential.public["accessKeyId"].clone(), status.to_owned())
+        };
+        BTreeMap::from([of(&old, status), of(&new, "Active")])
+    };
+    assert_eq!(moto.keys_of("app0"), expected("Active"));
+    for _ in 0..2 {
+        let held = target.retire(&old, &new, false).await.unwrap_err();
+        assert!(held.may_pass && held.text().contains("not deleted yet"), "{held}");
+        let wait = held.retry_after.unwrap();
+        assert!(wait > Duration::from_mins(10) && wait <= Duration::from_mins(15), "{wait:?}");
+        assert_eq!(moto.keys_of("app0"), expected("Inactive"));
+    }
+    moto.pass(IDLE);
+    target.retire(&old, &new, false).await.unwrap();
+    assert_eq!(moto.keys_of("app0").into_keys().collect::<Vec<_>>(), [new.public["accessKeyId"].clone()]);
 }
 
 /// A right that is missing is named, and nothing changes; a plan finds out beforehand.
@@ -222,6 +281,7 @@ async fn an_orphan_is_removed_and_nothing_else() {
     assert_eq!(target.undo(&intent, &[&active, &new]).await, Ok(0));
 
     // Somebody made a key of their own meanwhile, and uses it.
+    moto.pass(IDLE);
     target.retire(&new, &active, false).await.unwrap();
     let strangers = credential(&moto.make_key("app0"));
     assert_eq!(moto.log_in(&strangers), "accepted");
