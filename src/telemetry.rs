@@ -41,7 +41,7 @@ pub fn overtaken() {
 }
 
 /// Says how many managed rotations are overdue.
-pub fn overdue_rotations(count: u64) {
+pub fn overdue_rotations(count: usize) {
     metrics::gauge!("rota_managed_rotations_overdue").set(count as f64);
 }
 

@@ -212,13 +212,15 @@ impl Remote {
         let problem: Value = serde_json::from_slice(&body).unwrap_or_default();
         let code = problem["code"].as_str().unwrap_or_default();
         let stop = refusal(status, code, &problem);
-        let again = matches!(
-            status,
-            StatusCode::BAD_GATEWAY
-                | StatusCode::SERVICE_UNAVAILABLE
-                | StatusCode::GATEWAY_TIMEOUT
-                | StatusCode::TOO_MANY_REQUESTS
-        );
+        // A system that rota asked has refused, and that is the answer.
+        let again = code != "target-failed"
+            && matches!(
+                status,
+                StatusCode::BAD_GATEWAY
+                    | StatusCode::SERVICE_UNAVAILABLE
+                    | StatusCode::GATEWAY_TIMEOUT
+                    | StatusCode::TOO_MANY_REQUESTS
+            );
         if again || code == "idempotency-in-progress" {
             Attempt::Again { after, stop }
         } else {

@@ -27,6 +27,7 @@ mod replay;
 mod report;
 mod rewrap;
 mod rotate;
+mod rotations;
 mod serve;
 mod source;
 mod store;
@@ -69,6 +70,7 @@ enum Verb {
     Quickstart(quickstart::Quickstart),
     Issue(credential::Issue),
     Rotate(rotate::Rotate),
+    Rotations(rotations::Rotations),
     Expire(credential::Expire),
     Revoke(credential::Revoke),
     History(history::History),
@@ -119,6 +121,7 @@ impl Verb {
             // They ask a server, or refuse one in a cluster.
             Self::Issue(_)
             | Self::Rotate(_)
+            | Self::Rotations(_)
             | Self::Expire(_)
             | Self::Revoke(_)
             | Self::History(_)
@@ -149,6 +152,7 @@ pub fn run() -> ExitCode {
             Verb::Quickstart(verb) => verb.run().await,
             Verb::Issue(verb) => verb.run().await,
             Verb::Rotate(verb) => verb.run().await,
+            Verb::Rotations(verb) => verb.run().await,
             Verb::Expire(verb) => verb.run().await,
             Verb::Revoke(verb) => verb.run().await,
             Verb::History(verb) => verb.run().await,

@@ -3,6 +3,8 @@
 use actix_web::web;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+use zeroize::Zeroize;
 
 use super::BODY_BYTES_MAX;
 use crate::app::Failure;
@@ -145,4 +147,14 @@ pub(crate) fn query<T: DeserializeOwned>(query: &str) -> Result<T, Failure> {
         let field = named_field(reason).unwrap_or_else(|| "query".to_owned());
         Failure::Invalid { field, reason: reason.to_owned() }
     })
+}
+
+/// Leaves nothing readable of a value that had secrets in it.
+pub(crate) fn wipe(value: &mut Value) {
+    match value {
+        Value::String(text) => text.zeroize(),
+        Value::Array(items) => items.iter_mut().for_each(wipe),
+        Value::Object(fields) => fields.values_mut().for_each(wipe),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }

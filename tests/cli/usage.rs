@@ -2,11 +2,12 @@
 
 use crate::support::{rota, run};
 
-const VERBS: [&str; 13] = [
+const VERBS: [&str; 14] = [
     "serve",
     "quickstart",
     "issue",
     "rotate",
+    "rotations",
     "expire",
     "revoke",
     "history",

@@ -77,7 +77,7 @@ async fn a_rotation_is_made_rotated_and_read() {
 
     let first = rotating.published().await;
     assert_eq!(first.0, users.first);
-    assert!(users.lets_in(&first.0, &first.1).await);
+    assert!(users.lets_in(&first.0, &first.1));
     infisical.home.clock.advance(Duration::from_hours(24));
     rotating.log_in_again().await;
     let (infisical, users, token) = (&rotating.infisical, &rotating.users, &rotating.token);
@@ -89,8 +89,8 @@ async fn a_rotation_is_made_rotated_and_read() {
     assert_eq!(rotated["nextRotationAt"], "2027-02-16T03:15:00.000Z");
     let second = rotating.published().await;
     assert_eq!(second.0, users.second);
-    assert!(users.lets_in(&second.0, &second.1).await, "the new one logs in");
-    assert!(users.lets_in(&first.0, &first.1).await, "and so does the one before, until the next rotation");
+    assert!(users.lets_in(&second.0, &second.1), "the new one logs in");
+    assert!(users.lets_in(&first.0, &first.1), "and so does the one before, until the next rotation");
 
     let generated = ok(&infisical.get(token, &format!("{}/generated-credentials", rotating.path())).await);
     let pair = |(user, password): &(String, String)| json!({ "username": user, "password": password });
@@ -104,8 +104,8 @@ async fn a_rotation_is_made_rotated_and_read() {
     rotating.rotate().await;
     let third = rotating.published().await;
     assert_eq!(third.0, users.first);
-    assert!(users.lets_in(&third.0, &third.1).await && users.lets_in(&second.0, &second.1).await);
-    assert!(!users.lets_in(&first.0, &first.1).await, "its turn is over");
+    assert!(users.lets_in(&third.0, &third.1) && users.lets_in(&second.0, &second.1));
+    assert!(!users.lets_in(&first.0, &first.1), "its turn is over");
 }
 
 #[tokio::test]
@@ -288,7 +288,7 @@ async fn a_rotation_is_changed_and_its_secrets_are_renamed_in_place() {
     assert_eq!((&after["id"], &after["version"]), (&before["id"], &before["version"]));
     let after = ok(&infisical.get(token, &rotating.secret("NEW_PASSWORD", "")).await)["secret"].clone();
     assert_eq!(after["secretValue"], password.as_str());
-    assert!(users.lets_in(&users.first, &password).await, "nothing was rotated");
+    assert!(users.lets_in(&users.first, &password), "nothing was rotated");
     refused(&infisical.get(token, &rotating.secret("db-USER", "")).await, 404, "NotFound");
 
     let cleared = ok(&infisical.patch(token, &rotating.path(), json!({ "description": null })).await);
@@ -322,7 +322,7 @@ async fn a_rotation_that_fails_is_a_500_with_the_reason_and_what_was_published_s
     assert_eq!(shown["lastRotationMessage"], body["message"]);
     assert_eq!(shown["nextRotationAt"], "2027-01-16T03:15:00.000Z");
     assert_eq!(rotating.published().await, published);
-    assert!(users.lets_in(&published.0, &published.1).await);
+    assert!(users.lets_in(&published.0, &published.1));
     users.execute(&format!("ALTER ROLE {} CREATEROLE", users.admin)).await;
     users.execute(&format!("GRANT {} TO {} WITH ADMIN OPTION", users.second, users.admin)).await;
     assert_eq!(rotating.rotate().await["rotationStatus"], "success");
@@ -345,7 +345,7 @@ async fn a_rotation_ends_with_or_without_what_it_made() {
     refused(&infisical.get(token, &rotating.path()).await, 404, "NotFound");
     refused(&infisical.delete(token, &rotating.path(), None).await, 404, "NotFound");
     assert_eq!(rotating.published().await, published);
-    assert!(users.lets_in(&published.0, &published.1).await, "what was made stays");
+    assert!(users.lets_in(&published.0, &published.1), "what was made stays");
     let left = ok(&infisical.get(token, &rotating.secret("db-USER", "")).await)["secret"].clone();
     assert_eq!((&left["isRotatedSecret"], left.get("rotationId")), (&json!(false), None));
 
@@ -364,7 +364,7 @@ async fn a_rotation_ends_with_or_without_what_it_made() {
     let path = format!("{again}?deleteSecrets=true&revokeGeneratedCredentials=true");
     ok(&infisical.delete(token, &path, None).await);
     refused(&infisical.get(token, &rotating.secret("db-USER", "")).await, 404, "NotFound");
-    assert!(!users.lets_in(&published.0, &published.1).await, "what was made is dead");
+    assert!(!users.lets_in(&published.0, &published.1), "what was made is dead");
     ok(&infisical.delete(token, &in_use, None).await);
     refused(&infisical.get(token, &in_use).await, 404, "NotFound");
 }

@@ -60,7 +60,7 @@ async fn the_official_clients_read_what_is_published_before_and_after_a_rotation
     let mut before = rotating.published().await;
     for version in 1..=3 {
         let (user, password) = rotating.published().await;
-        assert!(rotating.users.lets_in(&user, &password).await);
+        assert!(rotating.users.lets_in(&user, &password));
         for (program, script) in [&node, &python] {
             let arguments = [infisical.server.url(), &identity.client_id, &infisical.project, "dev", "/"];
             let said = tokio::task::block_in_place(|| run(program, script, &arguments, &identity.secret));

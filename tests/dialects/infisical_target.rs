@@ -1,89 +1,17 @@
 //! A PostgreSQL whose users rota rotates, for the tests of Infisical's format.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use rota::egress::Egress;
 use serde_json::{Value, json};
-use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, Connection, Executor};
 
 use crate::hopae::text;
 use crate::infisical::{Infisical, ok};
-use crate::postgres::Cluster;
 use crate::support::Home;
+pub use crate::users::Users;
 
 pub const CONNECTIONS: &str = "/api/v1/app-connections/postgres";
 pub const ROTATIONS: &str = "/api/v2/secret-rotations/postgres-credentials";
-/// The database that asks everybody for a password.
-const DATABASE: &str = "with_password";
-const ADMIN_PASSWORD: &str = "what the own user has";
-
-/// Two users that take turns, and the one that may change their passwords.
-pub struct Users {
-    cluster: &'static Cluster,
-    pub first: String,
-    pub second: String,
-    pub admin: String,
-}
 
 impl Users {
-    /// Users that no other test has.
-    pub async fn new() -> Self {
-        static MADE: AtomicU32 = AtomicU32::new(0);
-        let n = MADE.fetch_add(1, Ordering::SeqCst);
-        let cluster = Cluster::shared();
-        let mut superuser = cluster.connect("public").await;
-        // Another test may be quicker.
-        let _ = superuser.execute(format!("CREATE DATABASE {DATABASE}").as_str()).await;
-        let users = Self {
-            cluster,
-            first: format!("app_a_{n}"),
-            second: format!("app_b_{n}"),
-            admin: format!("rota_{n}"),
-        };
-        let Self { first, second, admin, .. } = &users;
-        for statement in [
-            format!("CREATE ROLE {admin} LOGIN CREATEROLE PASSWORD '{ADMIN_PASSWORD}'"),
-            format!("CREATE ROLE {first} LOGIN PASSWORD 'before'"),
-            format!("CREATE ROLE {second} LOGIN PASSWORD 'before'"),
-            format!("GRANT {first}, {second} TO {admin} WITH ADMIN OPTION"),
-        ] {
-            superuser.execute(statement.as_str()).await.unwrap();
-        }
-        users
-    }
-
-    /// Runs a statement as the superuser.
-    pub async fn execute(&self, statement: &str) {
-        self.cluster.connect("public").await.execute(statement).await.unwrap();
-    }
-
-    /// Whether somebody is let in.
-    pub async fn lets_in(&self, user: &str, password: &str) -> bool {
-        let options = PgConnectOptions::new()
-            .host("127.0.0.1")
-            .port(self.cluster.port)
-            .database(DATABASE)
-            .username(user)
-            .password(password)
-            .disable_statement_logging();
-        match options.connect().await {
-            Ok(connection) => {
-                connection.close().await.unwrap();
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    pub fn credentials(&self) -> Value {
-        json!({
-            "host": "127.0.0.1", "port": self.cluster.port, "database": DATABASE,
-            "username": self.admin, "password": ADMIN_PASSWORD,
-            "sslEnabled": false, "sslRejectUnauthorized": false, "sslCertificate": "",
-        })
-    }
-
     /// The body that makes a connection, as Terraform sends it.
     pub fn connection(&self, name: &str) -> Value {
         json!({

@@ -6,6 +6,8 @@ mod postgres;
 mod signer;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/users.rs"]
+mod users;
 
 mod fluide;
 mod fluide_rotate;

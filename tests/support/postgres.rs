@@ -38,7 +38,7 @@ pub fn unprivileged() -> Vec<&'static str> {
 }
 
 /// The folder of the newest server that is installed.
-fn programs() -> PathBuf {
+pub fn programs() -> PathBuf {
     let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let newest = installed.filter_map(|e| e.file_name().to_str()?.parse::<u32>().ok()).max();
     if let Some(version) = newest {

@@ -51,6 +51,8 @@ pub const STEP_SECONDS: u64 = 30;
 pub const UNSETTLED_SECONDS: u64 = 3_600;
 /// … up to this long.
 pub const UNSETTLED_SECONDS_MAX: u64 = 86_400;
+/// A rotation that was due so long ago is overdue.
+pub const OVERDUE_SECONDS: u64 = 3_600;
 /// A rotation has at most so many fields.
 pub const FIELDS_MAX: usize = 8;
 /// The longest name of a mapped secret, in bytes.
@@ -234,6 +236,19 @@ impl ManagedRotation {
         }
         let held = self.slots[usize::from(self.next_slot())].filter(|held| !held.ended)?;
         held.replaced_at.map(|at| at.plus_seconds(min_overlap_seconds))
+    }
+
+    /// When it runs by its schedule, if nothing fails.
+    pub fn runs_at(&self) -> Option<Timestamp> {
+        self.next_at.map(|next| self.schedule().runs_at(next, next))
+    }
+
+    /// When it is overdue, unless it succeeds before.
+    pub fn overdue_at(&self) -> Option<Timestamp> {
+        let next = self.next_at?;
+        // What keeps failing is put off from day to day, and is due since it first was.
+        let due = self.last.anchor.map_or(next, |anchor| anchor.min(next));
+        Some(self.schedule().runs_at(due, due).plus_seconds(OVERDUE_SECONDS))
     }
 
     /// When something is to be done about an attempt or a deletion that is not over.

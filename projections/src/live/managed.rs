@@ -73,10 +73,45 @@ pub(super) struct Managed {
     names: BTreeMap<SpaceId, LiveNames>,
     /// Those that exist, and those that left secrets behind, in order of their making.
     of_workspace: HashMap<WorkspaceId, (Vec<ConnectionId>, Vec<RotationId>)>,
+    agenda: Agenda,
+}
+
+/// Rotations by the instant at which each is to be looked at.
+type Times = BTreeSet<(Timestamp, RotationId)>;
+
+/// When which rotation is to be looked at.
+#[derive(Debug, Default)]
+struct Agenda {
     /// When each is due by its schedule.
-    due: BTreeSet<(Timestamp, RotationId)>,
+    due: Times,
     /// When something is to be done about an attempt that is not over.
-    unfinished: BTreeSet<(Timestamp, RotationId)>,
+    unfinished: Times,
+    /// When it will have been due for too long.
+    overdue: Times,
+}
+
+impl Agenda {
+    fn entries(&mut self, state: &ManagedRotation) -> [(&mut Times, Option<Timestamp>); 3] {
+        [
+            (&mut self.due, state.next_at),
+            (&mut self.unfinished, state.unfinished_at()),
+            (&mut self.overdue, state.overdue_at()),
+        ]
+    }
+
+    fn add(&mut self, id: RotationId, state: &ManagedRotation) {
+        for (times, at) in self.entries(state) {
+            times.extend(at.map(|at| (at, id)));
+        }
+    }
+
+    fn remove(&mut self, id: RotationId, state: &ManagedRotation) {
+        for (times, at) in self.entries(state) {
+            if let Some(at) = at {
+                times.remove(&(at, id));
+            }
+        }
+    }
 }
 
 impl Managed {
@@ -140,23 +175,11 @@ impl Managed {
             described: fact.position,
             published: None,
         });
-        for (index, at) in
-            [(&mut self.due, live.state.next_at), (&mut self.unfinished, live.state.unfinished_at())]
-        {
-            if let Some(at) = at {
-                index.remove(&(at, id));
-            }
-        }
+        self.agenda.remove(id, &live.state);
         live.sealed.follow(&live.state, event, fact.position);
         live.state.evolve(event);
         live.sequence = fact.sequence;
-        for (index, at) in
-            [(&mut self.due, live.state.next_at), (&mut self.unfinished, live.state.unfinished_at())]
-        {
-            if let Some(at) = at {
-                index.insert((at, id));
-            }
-        }
+        self.agenda.add(id, &live.state);
         match event {
             ManagedRotationEvent::RotationCreated(e) => {
                 self.of_workspace.entry(e.workspace).or_default().1.push(id);
@@ -202,9 +225,9 @@ impl Managed {
         for live in made {
             managed.of_workspace.entry(live.state.workspace).or_default().1.push(live.id);
         }
-        managed.due = rotations.iter().filter_map(|r| Some((r.state.next_at?, r.id))).collect();
-        managed.unfinished =
-            rotations.iter().filter_map(|r| Some((r.state.unfinished_at()?, r.id))).collect();
+        for live in &rotations {
+            managed.agenda.add(live.id, &live.state);
+        }
         managed.connections = connections.into_iter().map(|live| (live.id, live)).collect();
         managed.rotations = rotations.into_iter().map(|live| (live.id, live)).collect();
         Some(managed)
@@ -269,23 +292,28 @@ impl Live {
 
     /// The rotations that were due at `now` by their schedules, the longest due first.
     pub fn due_rotations(&self, now: Timestamp) -> impl Iterator<Item = (Timestamp, &LiveRotation)> {
-        let due = self.managed.due.iter().take_while(move |(at, _)| *at <= now);
+        let due = self.managed.agenda.due.iter().take_while(move |(at, _)| *at <= now);
         due.filter_map(|(at, id)| Some((*at, self.managed.rotations.get(id)?)))
+    }
+
+    /// How many rotations are overdue at `now`.
+    pub fn overdue_rotations(&self, now: Timestamp) -> usize {
+        self.managed.agenda.overdue.iter().take_while(|(at, _)| *at <= now).count()
     }
 
     /// The rotations with something to be done at `now` about an attempt that is not over.
     pub fn unfinished_rotations(&self, now: Timestamp) -> impl Iterator<Item = &LiveRotation> {
-        let due = self.managed.unfinished.iter().take_while(move |(at, _)| *at <= now);
+        let due = self.managed.agenda.unfinished.iter().take_while(move |(at, _)| *at <= now);
         due.filter_map(|(_, id)| self.managed.rotations.get(id))
     }
 
     /// When, after `now`, the next rotation falls due or the next attempt is to be gone on with.
     pub fn next_rotation_after(&self, now: Timestamp) -> Option<Timestamp> {
-        let after = |index: &BTreeSet<(Timestamp, RotationId)>| {
+        let after = |index: &Times| {
             let from =
                 (std::ops::Bound::Excluded((now, RotationId(uuid::Uuid::max()))), std::ops::Bound::Unbounded);
             index.range(from).next().map(|(at, _)| *at)
         };
-        [after(&self.managed.due), after(&self.managed.unfinished)].into_iter().flatten().min()
+        [after(&self.managed.agenda.due), after(&self.managed.agenda.unfinished)].into_iter().flatten().min()
     }
 }

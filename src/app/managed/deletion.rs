@@ -2,20 +2,19 @@
 
 use std::sync::Arc;
 
-use rota_aggregates::managed_rotation::{ManagedRotationCommand, ManagedRotationEvent, RotationRefusal};
+use rota_aggregates::managed_rotation::{ManagedRotationCommand, ManagedRotationEvent};
 use rota_aggregates::{AttemptId, RotationId};
 use rota_projections::live::LiveRotation;
 use zeroize::Zeroizing;
 
-use super::attempt::{Stop, timed};
+use super::attempt::ANSWER;
 use super::rotations::Changed;
+use super::steps::{Stop, timed};
 use super::{ADMINS, Running};
 use crate::app::{App, Caller, Failure, Principal};
 
 /// Ending one credential is tried so often.
 const TRIES: u32 = 3;
-/// A caller is answered within this long; the deletion goes on.
-const ANSWER: std::time::Duration = std::time::Duration::from_secs(55);
 
 /// End a rotation.
 #[derive(Clone, Copy, Debug, Default)]
@@ -37,7 +36,7 @@ impl App {
         let live = self.managed_rotation(caller, id, ADMINS)?;
         let view = self.rotation_view(&live).await?;
         let (caller, _, _) = self.ground(caller, live.state.workspace)?;
-        let running = self.managed.begin(id, self.managed.process).ok_or(RotationRefusal::InProgress)?;
+        let running = self.begin_work(id)?;
         if !delete.revoke {
             let delete_secrets = delete.delete_secrets;
             let command = |live: &LiveRotation, _, now| {
@@ -76,8 +75,9 @@ impl App {
         caller: &Caller,
         id: RotationId,
         attempt: AttemptId,
-        _running: Running,
+        running: Running,
     ) -> Result<(), Failure> {
+        running.is_recorded();
         let live = self.any_rotation(id)?;
         let by = self.managed.process;
         match self.revoke_all(caller, &live, attempt).await {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use rota_aggregates::ids::Hash;
+use rota_aggregates::managed_rotation::RotationRefusal;
 use rota_aggregates::name_space::{HoldNames, NameSpace};
 use rota_aggregates::observation::PartRef;
 use rota_aggregates::record::{Claim, Record, SealedHashes, encode_body};
@@ -11,12 +12,13 @@ use rota_aggregates::{
 };
 use rota_projections::Details;
 use rota_projections::live::{LiveConnection, LiveRotation};
-use rota_targets::{Kind, Parameters, Target};
+use rota_targets::{Credential, Kind, Parameters, Target};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use super::DESCRIPTION_CHARS_MAX;
+use super::sealed::{SealedIntent, copy, credential_of};
 use crate::app::change::{Expected, sha256};
 use crate::app::entropy::Entropy;
 use crate::app::idempotency::{Idempotency, InProgress};
@@ -242,6 +244,35 @@ impl App {
         let value: Value = serde_json::from_slice(&bytes).map_err(|_| unreadable())?;
         let kind: Kind = live.state.kind.parse().map_err(|_| unreadable())?;
         Parameters::from_value(kind, &value).map_err(|_| unreadable())
+    }
+
+    /// What an attempt is to do.
+    pub(super) async fn intent(&self, live: &LiveRotation) -> Result<SealedIntent, Failure> {
+        let position = live.sealed.intent.ok_or(RotationRefusal::Overtaken)?;
+        SealedIntent::of(&self.open_beside(position).await?)
+    }
+
+    /// The credential that is sealed beside the event at a position.
+    pub(super) async fn credential_at(&self, position: Option<Position>) -> Result<Credential, Failure> {
+        let position = position.ok_or(RotationRefusal::Overtaken)?;
+        credential_of(&self.open_beside(position).await?)
+    }
+
+    /// The credential that is published, if one is.
+    pub(super) async fn active_credential(&self, live: &LiveRotation) -> Result<Option<Credential>, Failure> {
+        match live.sealed.slots[usize::from(live.state.active % 2)] {
+            Some(position) if live.state.version > 0 => Ok(Some(self.credential_at(Some(position)).await?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The credentials in both places: what must not be taken for something that nobody knows.
+    pub(super) async fn kept_credentials(&self, live: &LiveRotation) -> Result<Vec<Credential>, Failure> {
+        let mut kept = Vec::new();
+        for position in live.sealed.slots.into_iter().chain([live.sealed.former]).flatten() {
+            kept.push(copy(&self.credential_at(Some(position)).await?));
+        }
+        Ok(kept)
     }
 
     /// The system of a rotation, and the host that it is on.

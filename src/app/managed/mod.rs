@@ -3,30 +3,36 @@
 //! - [`connections`]: how other systems are reached;
 //! - [`rotations`]: making, changing, ending and finding managed rotations;
 //! - [`secrets`]: what is published of them, and what was generated;
-//! - [`attempt`]: one attempt from its intent to the end of the credential before, step by step; [`settle`]: what is
-//!   done where nobody knows what the target has;
+//! - [`attempt`]: one attempt, begun by an intent; [`steps`]: from there to the end of the credential before;
+//!   [`settle`]: what is done where nobody knows what the target has; [`note`]: how what was done is recorded;
+//!   [`awaited`]: what it came to, for whoever asked;
 //! - [`deletion`]: ending at the target what rota made there;
 //! - [`upkeep`]: what is due by the schedule, and what a crash left unfinished;
 //! - [`sealed`]: the forms in which credentials and intents are sealed beside events;
 //! - [`targets`]: where the systems themselves come in.
 
 pub mod attempt;
+mod awaited;
 pub mod connections;
 mod deletion;
 mod ground;
+mod note;
 pub mod plan;
 pub mod rotations;
 mod sealed;
 pub mod secrets;
 mod settle;
+mod steps;
 pub mod targets;
 pub mod upkeep;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rota_aggregates::authority::Role;
+use rota_aggregates::managed_rotation::RotationRefusal;
 use rota_aggregates::{RotationId, Timestamp};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -39,6 +45,7 @@ pub use self::plan::RotationPlan;
 pub use self::rotations::{NewRotation, RotationEdit, RotationView};
 pub use self::secrets::{Generated, MappedSecret};
 use self::targets::Targets;
+use super::{App, Failure};
 
 /// Steps at so many targets at the same time.
 const STEPS_MAX: usize = 32;
@@ -66,7 +73,8 @@ pub(crate) struct Engine {
     /// The process, as attempts name it: another start is another process.
     pub(super) process: Uuid,
     /// What this process works on right now.
-    running: Arc<Mutex<HashMap<RotationId, Uuid>>>,
+    running: Arc<Mutex<HashMap<RotationId, Mark>>>,
+    marks: AtomicU64,
     tasks: Mutex<JoinSet<()>>,
     steps: Arc<Semaphore>,
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
@@ -81,6 +89,7 @@ impl Engine {
             targets,
             process,
             running: Arc::default(),
+            marks: AtomicU64::new(0),
             tasks: Mutex::default(),
             steps: Arc::new(Semaphore::new(STEPS_MAX)),
             hosts: Mutex::default(),
@@ -111,14 +120,16 @@ impl Engine {
         tasks.spawn(task);
     }
 
-    /// Marks a rotation as worked on by this process; nothing if it is already.
-    fn begin(&self, rotation: RotationId, run: Uuid) -> Option<Running> {
+    /// Marks a rotation as worked on by this process; nothing if it is already. Work that is over in the ledger
+    /// (`is_over`) is in nobody's way: what is left of it is to tell whoever waits.
+    fn begin(&self, rotation: RotationId, is_over: impl FnOnce() -> bool) -> Option<Running> {
         let mut running = self.running.lock();
-        if running.contains_key(&rotation) {
+        if running.get(&rotation).is_some_and(|mark| !(mark.recorded && is_over())) {
             return None;
         }
-        running.insert(rotation, run);
-        Some(Running { running: Arc::clone(&self.running), rotation })
+        let number = self.marks.fetch_add(1, Ordering::Relaxed);
+        running.insert(rotation, Mark { number, recorded: false });
+        Some(Running { marks: Arc::clone(&self.running), rotation, number })
     }
 
     fn is_running(&self, rotation: RotationId) -> bool {
@@ -131,14 +142,47 @@ impl Engine {
     }
 }
 
+/// That this process works on a rotation.
+struct Mark {
+    /// Whose it is.
+    number: u64,
+    /// Whether the ledger knows of the work.
+    recorded: bool,
+}
+
 /// Ends with the work.
 struct Running {
-    running: Arc<Mutex<HashMap<RotationId, Uuid>>>,
+    marks: Arc<Mutex<HashMap<RotationId, Mark>>>,
     rotation: RotationId,
+    number: u64,
+}
+
+impl Running {
+    /// From now on the ledger says whether the work goes on.
+    fn is_recorded(&self) {
+        if let Some(mark) = self.marks.lock().get_mut(&self.rotation).filter(|m| m.number == self.number) {
+            mark.recorded = true;
+        }
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.running.lock().remove(&self.rotation);
+        let mut marks = self.marks.lock();
+        if marks.get(&self.rotation).is_some_and(|mark| mark.number == self.number) {
+            marks.remove(&self.rotation);
+        }
+    }
+}
+
+impl App {
+    /// Marks a rotation as worked on by this process.
+    fn begin_work(&self, id: RotationId) -> Result<Running, Failure> {
+        let is_over = || {
+            self.any_rotation(id).is_ok_and(|live| {
+                live.state.deletion.is_none() && live.state.attempt.is_none_or(|a| a.stuck.is_some())
+            })
+        };
+        Ok(self.managed.begin(id, is_over).ok_or(RotationRefusal::InProgress)?)
     }
 }

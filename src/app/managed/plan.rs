@@ -4,7 +4,7 @@ use rota_aggregates::{RotationId, Timestamp};
 use rota_targets::{Plan, Slot};
 
 use super::ROTATORS;
-use super::attempt::{Stop, timed};
+use super::steps::{Stop, timed};
 use crate::app::{App, Caller, Failure};
 
 /// What the next rotation would do.

@@ -9,7 +9,6 @@ use rota_aggregates::managed_rotation::{
     AttemptCause, CreateRotation, ManagedRotation, ManagedRotationCommand, Mapped, Model, RotationRefusal,
     SealedAt, Settings, Stage, StartAttempt, UpdateRotation,
 };
-use rota_aggregates::record::Record;
 use rota_aggregates::{
     AttemptId, ConnectionId, FolderId, Position, RotationId, SpaceId, StreamId, Timestamp, WorkspaceId,
 };
@@ -20,14 +19,13 @@ use serde_json::Value;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
-use super::attempt::Ended;
 use super::ground::{Beside, Change, Names, Outcome, Planned, described, names_of};
 use super::sealed::SealedIntent;
+use super::steps::timed;
 use super::{ADMINS, READERS, ROTATIONS_MAX};
 use crate::app::change::ATTEMPTS_MAX;
 use crate::app::idempotency::Idempotency;
 use crate::app::{App, Caller, Failure};
-use crate::log::LogError;
 
 /// Make a rotation.
 #[derive(Debug)]
@@ -86,6 +84,8 @@ pub struct RotationView {
     pub parameters: Value,
     /// The name and the app of its connection; nothing once that is gone.
     pub connection: Option<(String, String)>,
+    /// The environment's slug and the folder's path; nothing once that is gone.
+    pub place: Option<(String, String)>,
 }
 
 /// What a change of a rotation came to.
@@ -107,6 +107,21 @@ fn model(kind: Kind) -> Model {
         rota_targets::Model::Single => Model::Single,
         rota_targets::Model::Keys => Model::Keys,
     }
+}
+
+/// That a kind can be rotated here.
+fn check_kind(kind: Kind) -> Result<(), Failure> {
+    if rota_targets::is_available(kind) {
+        return Ok(());
+    }
+    let reason = format!("rotations of the kind {kind} are not available in this build of rota");
+    Err(Failure::invalid("kind", reason))
+}
+
+/// That a kind can be rotated so seldom.
+fn check_interval(kind: Kind, interval_days: u32) -> Result<(), Failure> {
+    rota_targets::parameters::check_interval(kind, f64::from(interval_days))
+        .map_err(|issue| Failure::invalid("schedule.intervalDays", issue.message))
 }
 
 fn check_fields(kind: Kind, mapping: &BTreeMap<String, String>) -> Result<(), Failure> {
@@ -221,7 +236,7 @@ impl App {
             expected.push((StreamId::connection(connection.id), Some(connection.sequence)));
             expected.push(self.folder_there(workspace, drafted.folder)?);
             let change = Change { workspace, expected, events, claim: claimed.claim, now };
-            let running = self.managed.begin(rotation, attempt.0);
+            let running = self.managed.begin(rotation, || false);
             match self.record(&caller, change, claimed.held.clone()).await? {
                 Outcome::Recorded(_) => {
                     let running = running.ok_or(RotationRefusal::InProgress)?;
@@ -239,6 +254,8 @@ impl App {
     /// before it is asked.
     async fn draft(&self, caller: &Caller, mut new: NewRotation) -> Result<Drafted, Failure> {
         let workspace = new.workspace;
+        check_kind(new.kind)?;
+        check_interval(new.kind, new.schedule.interval_days)?;
         check_fields(new.kind, &new.mapping)?;
         let details = described(new.description.as_deref())?;
         self.folder_there(workspace, new.folder)?;
@@ -280,7 +297,7 @@ impl App {
         let credentials = self.open_connection(&connection).await?;
         let target = self.managed.targets.open(new.kind, &credentials, &new.parameters)?;
         let random = Zeroizing::new(self.entropy()?.take::<32>());
-        let intent = super::attempt::timed(target.intend(Slot(0), current.as_ref(), *random)).await?;
+        let intent = timed(target.intend(Slot(0), current.as_ref(), *random)).await?;
         drafted.intent = SealedIntent { intent, current }.to_bytes()?;
         Ok(drafted)
     }
@@ -304,49 +321,6 @@ impl App {
         self.after_attempt(rotation, ended, true).await
     }
 
-    /// The rotation and the attempt of the events that a named request began with.
-    pub(super) async fn attempt_at(
-        &self,
-        position: Position,
-    ) -> Result<(RotationId, Option<AttemptId>), Failure> {
-        use rota_aggregates::Event;
-        use rota_aggregates::managed_rotation::ManagedRotationEvent as E;
-        let stored = self.log.read_at(&[position, Position(position.0 + 1)]).await?;
-        let mut rotation = None;
-        for stored in stored {
-            let record = Record::decode(&stored.leaf)
-                .map_err(|source| LogError::BadLeaf { position: stored.position, source })?;
-            match &record.event {
-                Event::ManagedRotation(E::AttemptStarted(e)) => {
-                    return Ok((RotationId(record.stream.id), Some(e.attempt)));
-                }
-                Event::ManagedRotation(_) if rotation.is_none() => {
-                    rotation = Some(RotationId(record.stream.id));
-                }
-                _ => {}
-            }
-        }
-        rotation.map(|rotation| (rotation, None)).ok_or(Failure::AnswerGone)
-    }
-
-    /// What is answered once an attempt is over, or is not waited for any more.
-    pub(super) async fn after_attempt(
-        &self,
-        rotation: RotationId,
-        ended: Ended,
-        replayed: bool,
-    ) -> Result<Changed, Failure> {
-        match ended {
-            Ended::Published => {
-                let live = self.live_rotation(rotation)?;
-                let position = live.published;
-                Ok(Changed { view: self.rotation_view(&live).await?, position, replayed })
-            }
-            Ended::Failed(reason) => Err(Failure::Target(rota_targets::Failure::refused(reason))),
-            Ended::GoesOn => Err(Failure::GoesOn),
-        }
-    }
-
     /// Changes a rotation. Nothing is rotated by it.
     pub async fn update_rotation(
         &self,
@@ -356,6 +330,10 @@ impl App {
     ) -> Result<Changed, Failure> {
         let first = self.managed_rotation(caller, id, ADMINS)?;
         let workspace = first.state.workspace;
+        let kind: Result<Kind, _> = first.state.kind.parse();
+        if let (Ok(kind), Some(schedule)) = (kind, &edit.schedule) {
+            check_interval(kind, schedule.interval_days)?;
+        }
         let details = match &edit.description {
             None => None,
             Some(text) => {
@@ -432,19 +410,36 @@ impl App {
         caller: &Caller,
         workspace: WorkspaceId,
     ) -> Result<Vec<RotationView>, Failure> {
+        let (views, _) = self.managed_rotations_page(caller, workspace, None, usize::MAX).await?;
+        Ok(views)
+    }
+
+    /// A page of them, after one of them, and whether there are more.
+    pub async fn managed_rotations_page(
+        &self,
+        caller: &Caller,
+        workspace: WorkspaceId,
+        after: Option<RotationId>,
+        limit: usize,
+    ) -> Result<(Vec<RotationView>, bool), Failure> {
         caller.allow(workspace, READERS, "project")?;
-        let all: Vec<_> = {
+        let mut all: Vec<_> = {
             let tip = self.tip.tip.read();
             if tip.live.workspace(workspace).is_none() {
                 return Err(Failure::NotFound("project"));
             }
-            tip.live.managed_rotations_of(workspace).filter(|live| live.state.exists()).cloned().collect()
+            let all = tip.live.managed_rotations_of(workspace).filter(|live| live.state.exists());
+            all.filter(|live| after.is_none_or(|after| live.id > after)).cloned().collect()
         };
+        // An id begins with the time of its making: a page does not shift because something was added or has gone.
+        all.sort_unstable_by_key(|live| live.id);
+        let more = all.len() > limit;
+        all.truncate(limit);
         let mut views = Vec::with_capacity(all.len());
         for live in all {
             views.push(self.rotation_view(&live).await?);
         }
-        Ok(views)
+        Ok((views, more))
     }
 
     /// A rotation.
@@ -486,10 +481,15 @@ impl App {
 
     pub(super) async fn rotation_view(&self, live: &LiveRotation) -> Result<RotationView, Failure> {
         let parameters = self.open_parameters(live).await?;
-        let connection = {
+        let (connection, place) = {
             let tip = self.tip.tip.read();
-            let live = tip.live.connection(live.state.connection);
-            live.map(|live| (live.state.name.clone(), live.state.app.clone()))
+            let connection = tip.live.connection(live.state.connection);
+            let places = tip.live.places(live.state.workspace).map(|places| places.state);
+            let place = places.as_ref().and_then(|places| {
+                let environment = places.environment_of(live.state.folder)?;
+                Some((environment.slug.clone(), places.path_of(live.state.folder)?))
+            });
+            (connection.map(|live| (live.state.name.clone(), live.state.app.clone())), place)
         };
         Ok(RotationView {
             id: live.id,
@@ -498,6 +498,7 @@ impl App {
             description: self.description_at(live.described).await?,
             parameters: parameters.value(),
             connection,
+            place,
         })
     }
 

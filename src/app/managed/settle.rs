@@ -10,9 +10,10 @@ use rota_aggregates::managed_rotation::{
 use rota_projections::live::LiveRotation;
 use rota_targets::{Login, Target};
 
-use super::attempt::{Ended, RotateManaged, Started, Stop, timed};
+use super::attempt::{Ended, RotateManaged, Started};
 use super::ground::Claimed;
 use super::rotations::RotationView;
+use super::steps::{Stop, timed};
 use super::{ROTATORS, Running};
 use crate::app::{App, Caller, Failure};
 
@@ -77,8 +78,7 @@ impl App {
             let reason = a.reason.clone().unwrap_or_default();
             return Err(rota_targets::Failure::unreachable(reason).into());
         }
-        let running = self.managed.begin(id, self.managed.process);
-        Ok(Some(running.ok_or(RotationRefusal::InProgress)?))
+        Ok(Some(self.begin_work(id)?))
     }
 
     /// Goes on with an attempt that somebody else began, or that was given up.
@@ -124,7 +124,7 @@ impl App {
         id: RotationId,
     ) -> Result<(Reconciliation, RotationView), Failure> {
         self.managed_rotation(caller, id, ROTATORS)?;
-        let running = self.managed.begin(id, self.managed.process).ok_or(RotationRefusal::InProgress)?;
+        let running = self.begin_work(id)?;
         let live = self.live_rotation(id)?;
         let version = live.state.version;
         let mut outcome = match &live.state.attempt {
@@ -168,7 +168,7 @@ impl App {
 
     /// Sets a new credential by the authority of the connection: nobody knows a valid one.
     async fn reset(self: &Arc<Self>, caller: &Caller, id: RotationId) -> Result<(), Failure> {
-        let running = self.managed.begin(id, self.managed.process).ok_or(RotationRefusal::InProgress)?;
+        let running = self.begin_work(id)?;
         let rotate = RotateManaged { reason: Some(crate::app::rotate::COMPROMISED.to_owned()) };
         let started = self.start(caller, id, AttemptCause::Reset, &rotate, Claimed::default()).await;
         let Started::Now(attempt) = started.map_err(Failure::from)? else {

@@ -10,8 +10,9 @@ use rota_aggregates::managed_rotation::{Aftermath, AttemptCause, RotationRefusal
 use rota_aggregates::{AttemptId, RotationId, Timestamp};
 use rota_projections::live::LiveRotation;
 
-use super::attempt::{Ended, RotateManaged, Started, Stop};
+use super::attempt::{Ended, RotateManaged, Started};
 use super::ground::Claimed;
+use super::steps::Stop;
 use crate::app::{App, Caller, Failure};
 use crate::telemetry;
 
@@ -24,8 +25,6 @@ const AT_ONCE_MAX: usize = 64;
 /// Another process's attempt is taken over so long after its last word: by then nothing that it sent is still on its
 /// way, and one that lives has said something.
 const TAKE_OVER_SECONDS: u64 = 3 * STEP_SECONDS;
-/// A rotation that was due so long ago is overdue.
-pub const OVERDUE_SECONDS: u64 = 3_600;
 /// What can't begin is tried so often before that counts as a failure.
 const START_TRIES: u32 = 5;
 
@@ -70,14 +69,10 @@ impl App {
             let tip = self.tip.tip.read();
             let unfinished: Vec<_> = tip.live.unfinished_rotations(now).take(1_024).cloned().collect();
             let mut due = Vec::new();
-            let mut overdue = 0_u64;
             let mut put_off = self.managed.put_off.lock();
             for (at, live) in tip.live.due_rotations(now) {
                 let schedule = &live.state.settings.schedule;
                 let runs_at = schedule.runs_at(at, now);
-                if now > schedule.runs_at(at, at).plus_seconds(OVERDUE_SECONDS) {
-                    overdue += 1;
-                }
                 let put_off_until = put_off.get(&live.id).copied().filter(|until| *until > now);
                 match put_off_until.into_iter().chain([runs_at]).max() {
                     Some(at) if at > now => wake(at),
@@ -86,7 +81,7 @@ impl App {
                 }
             }
             put_off.retain(|_, until| *until > now);
-            (unfinished, due, overdue, tip.live.next_rotation_after(now))
+            (unfinished, due, tip.live.overdue_rotations(now), tip.live.next_rotation_after(now))
         };
         telemetry::overdue_rotations(overdue);
         if let Some(at) = later {
@@ -123,7 +118,7 @@ impl App {
 
     /// Goes on with an attempt or a deletion that nobody works on.
     fn resume(self: &Arc<Self>, caller: &Caller, live: LiveRotation) {
-        let Some(running) = self.managed.begin(live.id, self.managed.process) else { return };
+        let Ok(running) = self.begin_work(live.id) else { return };
         let (app, caller) = (Arc::clone(self), caller.clone());
         self.managed.spawn(async move {
             let deletion = live.state.deletion.map(|deletion| deletion.id);
@@ -160,7 +155,7 @@ impl App {
             return;
         }
         let id = live.id;
-        let Some(running) = self.managed.begin(id, self.managed.process) else { return };
+        let Ok(running) = self.begin_work(id) else { return };
         let app = Arc::clone(self);
         self.managed.spawn(async move {
             let rotated = app.rotate_by_schedule(id, running).await;

@@ -5,10 +5,10 @@ use rota_aggregates::{ConnectionId, WorkspaceId};
 use rota_targets::{App, Connection};
 use serde_json::{Value, json};
 
-use super::super::body::Given;
+use super::super::body::{self, Given};
 use super::super::request::Request;
 use super::error::Refused;
-use super::input::{Code, Input, wipe};
+use super::input::{Code, Input};
 use super::projects::name_and_slug;
 use super::{ok, part, project, with};
 use crate::app::managed::{ConnectionEdit, ConnectionView, DESCRIPTION_CHARS_MAX, NewConnection};
@@ -157,7 +157,7 @@ fn credentials(input: &mut Input, app: App, method: &str) -> Option<Connection> 
         return None;
     };
     let checked = Connection::check(app, method, &given);
-    wipe(&mut given);
+    body::wipe(&mut given);
     input.accept(checked)
 }
 

@@ -5,7 +5,6 @@ use actix_web::web;
 use rota_aggregates::secret::Secret;
 pub(super) use rota_targets::{Code, Issue};
 use serde_json::{Map, Value};
-use zeroize::Zeroize;
 
 use super::super::body::{self, BadBody, Given};
 use super::super::request::Request;
@@ -211,15 +210,5 @@ impl Input {
             Some(issue) if formal.is_empty() => Err(Refused::bad_request(issue.message.clone())),
             _ => Err(Refused::issues(&formal)),
         }
-    }
-}
-
-/// Leaves nothing readable of a value that had secrets in it.
-pub(super) fn wipe(value: &mut Value) {
-    match value {
-        Value::String(text) => text.zeroize(),
-        Value::Array(items) => items.iter_mut().for_each(wipe),
-        Value::Object(fields) => fields.values_mut().for_each(wipe),
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }

@@ -17,7 +17,7 @@ use super::super::idempotency;
 use super::super::request::Request;
 use super::error::Refused;
 use super::folders::path;
-use super::input::{Code, Input, wipe};
+use super::input::{Code, Input};
 use super::{Outcome, ok, part, project, with};
 use crate::app::managed::rotations::Changed;
 use crate::app::managed::{
@@ -148,6 +148,10 @@ fn folder(
 fn of_create(failure: Failure) -> Refused {
     match failure {
         Failure::Target(reason) => Refused::bad_request(message(reason.text())),
+        // Well formed, and not for this kind.
+        Failure::Invalid { field, reason } if matches!(&*field, "kind" | "schedule.intervalDays") => {
+            Refused::bad_request(reason)
+        }
         other => other.into(),
     }
 }
@@ -314,7 +318,7 @@ pub(super) async fn create(request: Request, payload: web::Payload) -> HttpRespo
         let mut temporary = input.take("temporaryParameters");
         let given = input.take("parameters").unwrap_or(Value::Null);
         let parameters = Parameters::check(kind, &given, temporary.as_ref());
-        temporary.iter_mut().for_each(wipe);
+        temporary.iter_mut().for_each(body::wipe);
         let parameters = input.accept(parameters);
         input.check()?;
         let (Some(connection), Some(interval_days), Some(mapping), Some(parameters)) =
@@ -323,13 +327,6 @@ pub(super) async fn create(request: Request, payload: web::Payload) -> HttpRespo
             return Err(Refused::bad_request("something is missing"));
         };
         let folder = folder(request, caller, &named, &environment, &secret_path)?;
-        if !rota_targets::is_available(kind) {
-            let message = format!("rotations of the kind {kind} are not available in this build of rota");
-            return Err(Refused::bad_request(message));
-        }
-        if let Err(issue) = rota_targets::parameters::check_interval(kind, f64::from(interval_days)) {
-            return Err(Refused::bad_request(issue.message));
-        }
         let new = NewRotation {
             workspace: project(caller, &named)?,
             folder,
@@ -388,15 +385,10 @@ pub(super) async fn change(request: Request, payload: web::Payload) -> HttpRespo
             None => None,
         };
         input.check()?;
-        if let Err(issue) =
-            rota_targets::parameters::check_interval(before.kind, f64::from(schedule.interval_days))
-        {
-            return Err(Refused::bad_request(issue.message));
-        }
         let schedule = Some(schedule);
         let edit = RotationEdit { name, description, parameters, mapping, schedule, end_sessions: None };
-        let edited = request.app().update_rotation(caller, before.id, edit).await?;
-        changed(request, caller, &edited).await
+        let edited = request.app().update_rotation(caller, before.id, edit).await;
+        changed(request, caller, &edited.map_err(of_create)?).await
     })
     .await
 }

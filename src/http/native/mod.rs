@@ -7,6 +7,7 @@ mod events;
 mod forensics;
 mod introspect;
 mod ledger;
+mod managed_rotations;
 mod query;
 mod reports;
 mod rotation_status;
@@ -65,6 +66,14 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/webhooks/{id}/test", web::post().to(webhooks::test))
         .route("/v1/webhooks/{id}/deliveries", web::get().to(webhooks::deliveries))
         .route("/v1/webhooks/{id}/deliveries/{delivery}/redeliver", web::post().to(webhooks::redeliver))
+        .route("/v1/managed-rotations", web::get().to(managed_rotations::list))
+        .route("/v1/managed-rotations", web::post().to(managed_rotations::create))
+        .route("/v1/managed-rotations/{id}", web::get().to(managed_rotations::get))
+        .route("/v1/managed-rotations/{id}", web::patch().to(managed_rotations::edit))
+        .route("/v1/managed-rotations/{id}", web::delete().to(managed_rotations::delete))
+        .route("/v1/managed-rotations/{id}/rotate", web::post().to(managed_rotations::rotate))
+        .route("/v1/managed-rotations/{id}/reconcile", web::post().to(managed_rotations::reconcile))
+        .route("/v1/managed-rotations/{id}/plan", web::get().to(managed_rotations::plan))
         .route("/v1/events", web::get().to(events::list))
         .route("/v1/events/leaves", web::get().to(events::leaves))
         .route("/v1/events/stream", web::get().to(events::stream))
