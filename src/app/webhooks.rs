@@ -343,7 +343,7 @@ impl App {
             notice: notice.id,
             name: notice.name.to_owned(),
             position: None,
-            payload: notice.payload(None),
+            payload: notice.payload(Map::new()),
             created: now,
             next: now,
         };

@@ -10,11 +10,12 @@ use std::time::Duration;
 use rota_aggregates::credential::{CredentialEvent, Replaced};
 use rota_aggregates::record::Record;
 use rota_aggregates::webhook::{Status, WebhookEvent};
-use rota_aggregates::{CredentialId, Event, Position, Timestamp, WebhookId, WorkspaceId};
-use rota_projections::live::{Live, LiveWebhook};
+use rota_aggregates::{CredentialId, Event, Position, RotationId, Timestamp, WebhookId, WorkspaceId};
+use rota_projections::live::{Live, LiveRotation, LiveWebhook};
+use serde_json::{Map, json};
 use tokio::sync::watch;
 
-use super::notice::{EXPIRING, Notice};
+use super::notice::{EXPIRING, Notice, OVERDUE, UPCOMING, lies_ahead};
 use super::store::{Change, NewDelivery};
 use crate::app::{App, Failure};
 use crate::log::committer::decode;
@@ -183,8 +184,11 @@ impl<'a> Scribe<'a> {
                 let tip = self.app.tip().tip.read();
                 // One that is deleted by now is forgotten a few events on.
                 let webhook = tip.live.webhook(id).filter(|w| w.state.status == Status::Enabled);
-                let new = webhook.map(|webhook| retiring_now(&tip.live, webhook, now)).unwrap_or_default();
-                changes.push(Change::Replace { webhook: id, name: EXPIRING, new });
+                let new = webhook.map(|webhook| ahead_now(&tip.live, webhook, now)).unwrap_or_default();
+                for name in [EXPIRING, UPCOMING, OVERDUE] {
+                    let new = new.iter().filter(|new| new.name == name).cloned().collect();
+                    changes.push(Change::Replace { webhook: id, name, new });
+                }
             }
             WebhookEvent::WebhookDisabled(_) => {}
         }
@@ -205,6 +209,13 @@ impl<'a> Scribe<'a> {
             let wanted = webhooks.iter().filter(|webhook| wants(webhook, &notice));
             let told = wanted.map(|webhook| delivery(webhook, &notice, payload.clone(), now));
             changes.extend(told.map(Change::Tell));
+        }
+        if matches!(record.event, Event::ManagedRotation(_))
+            && let Some(live) = tip.live.managed_rotation(RotationId(record.stream.id))
+        {
+            for webhook in &webhooks {
+                changes.extend(ahead(&tip.live, webhook, live, now).map(Change::Tell));
+            }
         }
         let Event::Credential(event) = &record.event else { return };
         if let Some((version, expires_at)) = retired(event) {
@@ -233,9 +244,15 @@ fn wants(webhook: &LiveWebhook, notice: &Notice) -> bool {
 }
 
 fn payload(live: &Live, notice: &Notice) -> String {
-    let known = notice.credential.and_then(|id| live.credential(id));
-    let public_id = known.as_ref().map(|known| known.public_id.text());
-    notice.payload(known.as_ref().map(|k| k.state.kind).zip(public_id.as_deref()))
+    let mut known = Map::new();
+    if let Some(credential) = notice.credential.and_then(|id| live.credential(id)) {
+        known.insert("kind".to_owned(), json!(credential.state.kind));
+        known.insert("publicId".to_owned(), json!(credential.public_id.text()));
+    }
+    if let Some(rotation) = notice.rotation.and_then(|id| live.managed_rotation(id)) {
+        known.insert("kind".to_owned(), json!(rotation.state.kind));
+    }
+    notice.payload(known)
 }
 
 fn delivery(webhook: &LiveWebhook, notice: &Notice, payload: String, now: Timestamp) -> NewDelivery {
@@ -247,7 +264,7 @@ fn delivery(webhook: &LiveWebhook, notice: &Notice, payload: String, now: Timest
         payload,
         created: now,
         // Told at once, but for what lies ahead.
-        next: if notice.name == EXPIRING { notice.at } else { now },
+        next: if lies_ahead(notice.name) { notice.at.max(now) } else { now },
     }
 }
 
@@ -266,9 +283,24 @@ fn expiring(
     wants(webhook, &notice).then(|| delivery(webhook, &notice, payload(live, &notice), now))
 }
 
-/// Notices of every version that is in its grace period now.
-fn retiring_now(live: &Live, webhook: &LiveWebhook, now: Timestamp) -> Vec<NewDelivery> {
+/// What lies ahead of a managed rotation.
+fn ahead<'a>(
+    live: &'a Live,
+    webhook: &'a LiveWebhook,
+    rotation: &'a LiveRotation,
+    now: Timestamp,
+) -> impl Iterator<Item = NewDelivery> + 'a {
+    let lead = webhook.state.settings.expiry_lead_seconds;
+    let notices = Notice::ahead(rotation.id, &rotation.state, lead, now);
+    let wanted = notices.filter(|notice| wants(webhook, notice));
+    wanted.map(move |notice| delivery(webhook, &notice, payload(live, &notice), now))
+}
+
+/// What lies ahead of every version that is in its grace period now, and of every managed rotation.
+fn ahead_now(live: &Live, webhook: &LiveWebhook, now: Timestamp) -> Vec<NewDelivery> {
     let workspace = webhook.state.workspace;
     let retiring = live.retiring_in(workspace);
-    retiring.filter_map(|retiring| expiring(live, webhook, workspace, retiring, now)).collect()
+    let retiring = retiring.filter_map(|retiring| expiring(live, webhook, workspace, retiring, now));
+    let rotations = live.managed_rotations_of(workspace);
+    retiring.chain(rotations.flat_map(|rotation| ahead(live, webhook, rotation, now))).collect()
 }

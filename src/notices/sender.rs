@@ -21,7 +21,7 @@ use rota_aggregates::{CredentialId, Timestamp, WebhookId};
 use rota_projections::live::LiveWebhook;
 use tokio::task::{Id, JoinSet};
 
-use super::notice::{EXPIRING, retiring_of};
+use super::notice::{EXPIRING, lies_ahead, retiring_of, rotation_of, still_ahead};
 use super::sign;
 use super::store::{Attempt, Delivery, Outcome, Waiting};
 use crate::app::issue::webhook_of;
@@ -190,9 +190,9 @@ async fn deliver(app: &App, delivery: &Delivery) -> Result<(), Failure> {
     let now = app.now();
     let claimed = notices.store.claim(delivery, now, now.plus_seconds(CLAIM_SECONDS)).await?;
     let Some(delivery) = &claimed else { return Ok(()) };
-    if delivery.name == EXPIRING {
+    if lies_ahead(&delivery.name) {
         app.current().await?;
-        if !still_retires(app, delivery) {
+        if !still_holds(app, delivery) {
             return Ok(notices.store.drop_claimed(delivery).await?);
         }
     }
@@ -237,10 +237,15 @@ async fn deliver(app: &App, delivery: &Delivery) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the version that a notice warns of is in its grace period still.
-fn still_retires(app: &App, delivery: &Delivery) -> bool {
-    let Some((credential, version, expires_at)) = retiring_of(&delivery.payload) else { return false };
+/// Whether what a notice foretold is so: the version is in its grace period, the rotation is due then.
+fn still_holds(app: &App, delivery: &Delivery) -> bool {
     let now = app.now();
+    if delivery.name != EXPIRING {
+        let tip = app.tip().tip.read();
+        let live = rotation_of(&delivery.payload).and_then(|id| tip.live.managed_rotation(id));
+        return live.is_some_and(|live| still_ahead(&delivery.name, &delivery.payload, &live.state, now));
+    }
+    let Some((credential, version, expires_at)) = retiring_of(&delivery.payload) else { return false };
     let live = app.tip().tip.read().live.credential(credential);
     let retiring = live.and_then(|live| live.state.retiring_at(now));
     retiring.is_some_and(|retiring| retiring.version == version && retiring.expires_at == expires_at)
