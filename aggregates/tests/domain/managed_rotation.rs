@@ -3,9 +3,9 @@
 use proptest::prelude::*;
 use rota_aggregates::ids::Position;
 use rota_aggregates::managed_rotation::{
-    Aftermath, AttemptCause, ManagedRotationCommand, ManagedRotationEvent, Model, Reconciliation,
-    RotationRefusal, SETTLE_TRIES_MAX, STEP_SECONDS, Settings, Stage, StartAttempt, Step, TRIES_MAX,
-    UNSETTLED_SECONDS, UpdateRotation,
+    Aftermath, AttemptCause, ManagedRotationCommand, ManagedRotationEvent, Model, OVERDUE_SECONDS,
+    Reconciliation, RotationRefusal, SETTLE_TRIES_MAX, STEP_SECONDS, Settings, Stage, StartAttempt, Step,
+    TRIES_MAX, UNSETTLED_SECONDS, UpdateRotation,
 };
 
 use crate::build::{at, hash};
@@ -203,6 +203,35 @@ fn where_nothing_is_valid_any_more_a_reset_is_the_way_out() {
     let reset = ManagedRotationCommand::Reconcile { outcome: Reconciliation::Reset, now: at(302) };
     run.when(reset).unwrap();
     assert_eq!((run.state.version, &run.state.last.fault), (2, &None));
+}
+
+#[test]
+fn what_keeps_failing_is_overdue_since_it_first_was_due() {
+    let mut run = Run::published(Model::TwoUsers, 1);
+    let due = run.state.next_at.unwrap();
+    assert_eq!(run.state.runs_at(), Some(due));
+    assert_eq!(run.state.overdue_at(), Some(due.plus_seconds(OVERDUE_SECONDS)));
+    let (reason, cause) = ("permission denied".to_owned(), AttemptCause::Schedule);
+    let fail = |n, now| ManagedRotationCommand::FailStart {
+        attempt: attempt(n),
+        cause,
+        reason: reason.clone(),
+        now,
+    };
+    for n in 2..5 {
+        let now = run.state.next_at.unwrap();
+        run.when(fail(n, now)).unwrap();
+        assert!(run.state.next_at.unwrap() > now, "it is put off");
+        assert_eq!(
+            run.state.overdue_at(),
+            Some(due.plus_seconds(OVERDUE_SECONDS)),
+            "and is late all the same"
+        );
+    }
+    let now = run.state.next_at.unwrap();
+    run.when(run.start(5, AttemptCause::Call, now)).unwrap();
+    run.carry_out(5, now);
+    assert_eq!(run.state.overdue_at(), run.state.next_at.map(|next| next.plus_seconds(OVERDUE_SECONDS)));
 }
 
 #[test]
