@@ -10,8 +10,10 @@ use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 use serde_json::value::RawValue;
 
+use crate::campaign::CampaignEvent;
 use crate::connection::ConnectionEvent;
 use crate::credential::CredentialEvent;
+use crate::custody::CustodyEvent;
 use crate::ids::Hash;
 use crate::ledger::LedgerEvent;
 use crate::managed_rotation::ManagedRotationEvent;
@@ -156,6 +158,10 @@ pub enum Event {
     NameSpace(NameSpaceEvent),
     /// Of the ledger as a whole.
     Ledger(LedgerEvent),
+    /// Of the custody of a credential.
+    Custody(CustodyEvent),
+    /// Of a campaign.
+    Campaign(CampaignEvent),
 }
 
 /// The hashes that an event has of what is kept beside it to verify or recover something.
@@ -221,6 +227,18 @@ impl From<ManagedRotationEvent> for Event {
     }
 }
 
+impl From<CustodyEvent> for Event {
+    fn from(event: CustodyEvent) -> Self {
+        Self::Custody(event)
+    }
+}
+
+impl From<CampaignEvent> for Event {
+    fn from(event: CampaignEvent) -> Self {
+        Self::Campaign(event)
+    }
+}
+
 impl From<NameSpaceEvent> for Event {
     fn from(event: NameSpaceEvent) -> Self {
         Self::NameSpace(event)
@@ -258,6 +276,8 @@ impl Event {
             ManagedRotationEvent::TYPES,
             NameSpaceEvent::TYPES,
             LedgerEvent::TYPES,
+            CustodyEvent::TYPES,
+            CampaignEvent::TYPES,
         ]
         .into_iter()
         .flatten()
@@ -276,6 +296,8 @@ impl Event {
         all.extend(ManagedRotationEvent::schemas());
         all.extend(NameSpaceEvent::schemas());
         all.extend(LedgerEvent::schemas());
+        all.extend(CustodyEvent::schemas());
+        all.extend(CampaignEvent::schemas());
         all
     }
 
@@ -292,6 +314,8 @@ impl Event {
             Self::ManagedRotation(e) => e.type_name(),
             Self::NameSpace(e) => e.type_name(),
             Self::Ledger(e) => e.type_name(),
+            Self::Custody(e) => e.type_name(),
+            Self::Campaign(e) => e.type_name(),
         }
     }
 
@@ -304,11 +328,13 @@ impl Event {
             Self::Ledger(e) => e.shredded(),
             Self::Connection(e) => e.shredded(),
             Self::ManagedRotation(e) => e.shredded(),
+            Self::Campaign(e) => e.shredded(),
             Self::Workspace(_)
             | Self::Webhook(_)
             | Self::Observation(_)
             | Self::Places(_)
-            | Self::NameSpace(_) => &[],
+            | Self::NameSpace(_)
+            | Self::Custody(_) => &[],
         }
     }
 
@@ -322,12 +348,14 @@ impl Event {
             Self::TokenKeys(e) => Kept { digest: None, secret: e.sealed() },
             Self::Ledger(e) => Kept { digest: None, secret: e.sealed() },
             Self::Connection(e) => e.kept(),
+            Self::Campaign(e) => e.kept(),
             Self::ManagedRotation(e) => Kept { digest: None, secret: e.sealed() },
             Self::Workspace(_)
             | Self::Webhook(_)
             | Self::Observation(_)
             | Self::Places(_)
-            | Self::NameSpace(_) => Kept::default(),
+            | Self::NameSpace(_)
+            | Self::Custody(_) => Kept::default(),
         }
     }
 
@@ -344,6 +372,8 @@ impl Event {
             Self::ManagedRotation(e) => e.write_data(out),
             Self::NameSpace(e) => e.write_data(out),
             Self::Ledger(e) => e.write_data(out),
+            Self::Custody(e) => e.write_data(out),
+            Self::Campaign(e) => e.write_data(out),
         }
     }
 
@@ -360,7 +390,9 @@ impl Event {
             .or_else(|| ManagedRotationEvent::read(name, data).map(|r| r.map(Self::ManagedRotation)))
             .or_else(|| ConnectionEvent::read(name, data).map(|r| r.map(Self::Connection)))
             .or_else(|| NameSpaceEvent::read(name, data).map(|r| r.map(Self::NameSpace)))
-            .or_else(|| LedgerEvent::read(name, data).map(|r| r.map(Self::Ledger)));
+            .or_else(|| LedgerEvent::read(name, data).map(|r| r.map(Self::Ledger)))
+            .or_else(|| CustodyEvent::read(name, data).map(|r| r.map(Self::Custody)))
+            .or_else(|| CampaignEvent::read(name, data).map(|r| r.map(Self::Campaign)));
         match read {
             Some(Ok(event)) => Ok(event),
             Some(Err(source)) => Err(Unreadable::Misfit { name: name.to_owned(), source }),

@@ -109,6 +109,10 @@ id! {
     AttemptId
 }
 id! {
+    /// Many credentials that are rotated by one plan.
+    CampaignId
+}
+id! {
     /// Where names are unique: a folder, or the connections of a workspace.
     SpaceId
 }
@@ -186,10 +190,14 @@ pub enum StreamKind {
     Places = 12,
     /// The ends of a credential's sessions.
     Sessions = 13,
+    /// Who answers for a credential, and to which key new secrets are sealed.
+    Custody = 14,
+    /// The plan of one campaign, and what came of it.
+    Campaign = 15,
 }
 
 impl StreamKind {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 15] = [
         Self::Credential,
         Self::Workspace,
         Self::Use,
@@ -203,6 +211,8 @@ impl StreamKind {
         Self::Places,
         Self::Sessions,
         Self::Ledger,
+        Self::Custody,
+        Self::Campaign,
     ];
 
     fn prefix(self) -> &'static str {
@@ -220,6 +230,8 @@ impl StreamKind {
             Self::ManagedRotation => "managed-rotation",
             Self::NameSpace => "name-space",
             Self::Ledger => "ledger",
+            Self::Custody => "custody",
+            Self::Campaign => "campaign",
         }
     }
 }
@@ -283,6 +295,16 @@ impl StreamId {
     /// The stream of a managed rotation.
     pub fn managed_rotation(id: RotationId) -> Self {
         Self { kind: StreamKind::ManagedRotation, id: id.0 }
+    }
+
+    /// The stream of a credential's custody.
+    pub fn custody(id: CredentialId) -> Self {
+        Self { kind: StreamKind::Custody, id: id.0 }
+    }
+
+    /// The stream of a campaign.
+    pub fn campaign(id: CampaignId) -> Self {
+        Self { kind: StreamKind::Campaign, id: id.0 }
     }
 
     /// The stream of the names in a space.

@@ -11,6 +11,8 @@
 //! - [`places`]: the environments and folders of a workspace;
 //! - [`managed_rotation`]: a credential of another system, which rota rotates; [`connection`]: how that is reached;
 //! - [`name_space`]: names that are held once, across what they name;
+//! - [`campaign`]: many credentials rotated by one plan; [`custody`]: whose they are, and to which key new secrets
+//!   are sealed;
 //! - [`token_keys`]: the keys that sign session tokens;
 //! - [`ledger`]: the ledger as a whole: who signs for it, and who may read all of it;
 //! - [`observation`]: what is recorded about a credential without being a change of it;
@@ -19,8 +21,10 @@
 #![warn(missing_docs)]
 
 pub mod authority;
+pub mod campaign;
 pub mod connection;
 pub mod credential;
+pub mod custody;
 pub mod event;
 pub mod ids;
 pub mod ledger;
@@ -38,7 +42,7 @@ pub mod workspace;
 
 pub use event::Event;
 pub use ids::{
-    AttemptId, ConnectionId, CredentialId, EnvironmentId, EventId, FolderId, Position, RequestId, RotationId,
-    Sequence, SpaceId, StreamId, StreamKind, TokenKeyId, WebhookId, WorkspaceId,
+    AttemptId, CampaignId, ConnectionId, CredentialId, EnvironmentId, EventId, FolderId, Position, RequestId,
+    RotationId, Sequence, SpaceId, StreamId, StreamKind, TokenKeyId, WebhookId, WorkspaceId,
 };
 pub use time::Timestamp;

@@ -59,7 +59,9 @@ impl<'a> Entry<'a> {
     pub fn about(&self) -> About {
         let kind = self.leaf.stream.kind;
         let credential = match kind {
-            StreamKind::Credential | StreamKind::Use => Some(CredentialId(self.leaf.stream.id)),
+            StreamKind::Credential | StreamKind::Use | StreamKind::Custody => {
+                Some(CredentialId(self.leaf.stream.id))
+            }
             StreamKind::Refusals => None,
             _ => return About::default(),
         };

@@ -72,6 +72,8 @@ pub fn mapping(event_type: &str) -> Option<Mapping> {
         | "rota.credential.issued.v1"
         | "rota.webhook.registered.v1"
         | "rota.token-keys.key-made.v1"
+        | "rota.campaign.planned.v1"
+        | "rota.campaign.items-planned.v1"
         | "rota.ledger.key-added.v1" => CREATE,
         "rota.workspace.policy-set.v1"
         | "rota.connection.updated.v1"
@@ -96,6 +98,14 @@ pub fn mapping(event_type: &str) -> Option<Mapping> {
         | "rota.credential.described.v1"
         | "rota.workspace.sealed-parts-shredded.v1"
         | "rota.webhook.changed.v1"
+        | "rota.custody.owner-set.v1"
+        | "rota.custody.recipient-set.v1"
+        | "rota.campaign.applied.v1"
+        | "rota.campaign.secret-handed-over.v1"
+        | "rota.campaign.item-skipped.v1"
+        | "rota.campaign.wave-finished.v1"
+        | "rota.campaign.ended.v1"
+        | "rota.campaign.hand-overs-destroyed.v1"
         | "rota.ledger.auditor-named.v1"
         | "rota.ledger.auditor-dismissed.v1" => UPDATE,
         "rota.credential.old-secret-expired.v1"
@@ -112,13 +122,14 @@ pub fn mapping(event_type: &str) -> Option<Mapping> {
         | "rota.places.environment-removed.v1"
         | "rota.places.folder-removed.v1"
         | "rota.webhook.deleted.v1" => DELETE,
-        "rota.webhook.enabled.v1" => ENABLE,
-        "rota.webhook.disabled.v1" => DISABLE,
+        "rota.webhook.enabled.v1" | "rota.campaign.resumed.v1" => ENABLE,
+        "rota.webhook.disabled.v1" | "rota.campaign.paused.v1" => DISABLE,
         "rota.credential.rotation-refused.v1"
         | "rota.managed-rotation.step-failed.v1"
         | "rota.managed-rotation.attempt-failed.v1"
         | "rota.managed-rotation.deletion-failed.v1"
         | "rota.credential.leak-reported.v1"
+        | "rota.campaign.item-failed.v1"
         | "rota.ledger.restored.v1" => entity(3, "Update", 3),
         "rota.credential.old-secret-used.v1" => {
             Mapping { class: Class::Authentication, activity: 1, activity_name: "Logon", severity: 2 }

@@ -70,7 +70,9 @@ pub fn credential_of(record: &Record) -> Option<CredentialId> {
 pub fn credential_of_event(event: &Event, stream: &StreamId) -> Option<CredentialId> {
     match (event, stream.kind) {
         (Event::Observation(ObservationEvent::RotationRefused(e)), _) => Some(e.credential),
-        (_, StreamKind::Credential | StreamKind::Use | StreamKind::Sessions) => Some(CredentialId(stream.id)),
+        (_, StreamKind::Credential | StreamKind::Use | StreamKind::Sessions | StreamKind::Custody) => {
+            Some(CredentialId(stream.id))
+        }
         _ => None,
     }
 }

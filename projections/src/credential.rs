@@ -2,6 +2,7 @@
 
 use rota_aggregates::authority::Roles;
 use rota_aggregates::credential::{CredentialEvent, Kind, Replaced, SecretRef, Status};
+use rota_aggregates::custody::Custody;
 use rota_aggregates::observation::ObservationEvent;
 use rota_aggregates::secret::Mode;
 use rota_aggregates::{CredentialId, Event, Position, Sequence, StreamKind, Timestamp, WorkspaceId};
@@ -126,6 +127,8 @@ pub struct CredentialView {
     pub mode: Option<Mode>,
     /// For webhook secrets: whose they are.
     pub parent: Option<CredentialId>,
+    /// Who answers for it, and its own key as an owner.
+    pub custody: Custody,
     /// Whether it can still do anything.
     pub status: Status,
     /// When it was issued.
@@ -174,6 +177,7 @@ impl CredentialView {
             roles: e.roles,
             mode: e.mode,
             parent: e.parent,
+            custody: Custody::default(),
             status: Status::Active,
             created_at: e.at,
             rotated_at: e.at,
@@ -216,6 +220,7 @@ impl CredentialView {
                 }
                 return;
             }
+            Event::Custody(event) => return self.custody.evolve(event),
             _ => return,
         };
         match event {

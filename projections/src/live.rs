@@ -5,6 +5,7 @@
 //! ([`crate::credential`]). Applying an event twice changes nothing: an event whose sequence is not above
 //! the stream's is passed over, which is what lets a snapshot be written while events come in.
 
+mod campaigns;
 mod encode;
 mod managed;
 mod places;
@@ -27,6 +28,8 @@ use rota_aggregates::{
     WorkspaceId,
 };
 
+use self::campaigns::Campaigns;
+pub use self::campaigns::{LiveCampaign, LiveCustody};
 use self::managed::Managed;
 pub use self::managed::{LiveConnection, LiveNames, LiveRotation};
 pub use self::places::LivePlaces;
@@ -163,6 +166,7 @@ pub struct Live {
     places: AllPlaces,
     ended_sessions: EndedSessions,
     managed: Managed,
+    campaigns: Campaigns,
     /// Live credentials by workspace and kind.
     counts: HashMap<(u32, Kind), u64>,
     /// The last sequence of the streams that change nothing.
@@ -211,6 +215,7 @@ impl Live {
             StreamKind::Connection | StreamKind::ManagedRotation | StreamKind::NameSpace => {
                 self.managed.sequence(stream)
             }
+            StreamKind::Custody | StreamKind::Campaign => self.campaigns.sequence(stream),
             StreamKind::TokenKeys => (self.token_sequence != 0).then_some(Sequence(self.token_sequence)),
             StreamKind::Places => self.places.sequence(stream),
             StreamKind::Ledger => (self.ledger_sequence != 0).then_some(Sequence(self.ledger_sequence)),
@@ -244,6 +249,8 @@ impl Live {
             Event::ManagedRotation(event) => self.managed.apply_rotation(fact, event),
             Event::NameSpace(event) => self.managed.apply_names(fact, event),
             Event::Ledger(event) => self.apply_ledger(fact, event),
+            Event::Custody(event) => self.campaigns.apply_custody(fact, event),
+            Event::Campaign(event) => self.campaigns.apply(fact, event),
         }
     }
 
@@ -522,6 +529,25 @@ impl Live {
     /// A credential by its id.
     pub fn credential(&self, id: CredentialId) -> Option<LiveCredential> {
         self.slab.find(id).map(|index| self.live_credential(index))
+    }
+
+    /// Up to `count` credentials from the one that was issued as number `first` on, in order of issue, with the instant
+    /// at which each got its active secret.
+    pub fn credentials_from(
+        &self,
+        first: usize,
+        count: usize,
+    ) -> impl Iterator<Item = (LiveCredential, Timestamp)> {
+        let end = self.slab.len().min(first.saturating_add(count));
+        (first.min(end)..end).map(|index| {
+            let rotated_at = self.slab.get(index as u32).rotated_at;
+            (self.live_credential(index as u32), Timestamp::from_micros(rotated_at))
+        })
+    }
+
+    /// When a credential got its active secret.
+    pub fn rotated_at(&self, id: CredentialId) -> Option<Timestamp> {
+        self.slab.find(id).map(|index| Timestamp::from_micros(self.slab.get(index).rotated_at))
     }
 
     /// A credential by its public identifier.

@@ -1,6 +1,7 @@
 //! What a use case answers when it does not do what was asked. Each way in maps these to its own errors.
 
 use rota_aggregates::authority::Role;
+use rota_aggregates::campaign::CampaignRefusal;
 use rota_aggregates::connection::ConnectionRefusal;
 use rota_aggregates::credential::CredentialRefusal;
 use rota_aggregates::ledger::LedgerRefusal;
@@ -38,6 +39,12 @@ pub enum Failure {
     /// A rule of the managed rotation.
     #[error(transparent)]
     Rotation(#[from] RotationRefusal),
+    /// A rule of the campaign.
+    #[error(transparent)]
+    Campaign(#[from] CampaignRefusal),
+    /// What a campaign was planned on is not so any more. Nothing was rotated.
+    #[error("{} things have moved since this was planned; nothing was rotated: plan anew", .0.len())]
+    PlanMoved(Vec<super::campaigns::Moved>),
     /// A name that is not to be had.
     #[error(transparent)]
     Name(#[from] NameRefusal),
@@ -143,9 +150,12 @@ impl Failure {
             Self::Workspace(WorkspaceRefusal::PolicyInvalid { .. })
             | Self::Webhook(WebhookRefusal::Invalid { .. })
             | Self::Rotation(RotationRefusal::Invalid { .. })
+            | Self::Campaign(CampaignRefusal::Invalid { .. })
             | Self::Name(NameRefusal::Length)
             | Self::Places(PlacesRefusal::Invalid { .. } | PlacesRefusal::RootFolder)
             | Self::Invalid { .. } => "invalid-input",
+            Self::Campaign(refusal) => campaign_code(refusal),
+            Self::PlanMoved(_) => "plan-moved",
             Self::Workspace(WorkspaceRefusal::NotOpen)
             | Self::Webhook(WebhookRefusal::Unknown)
             | Self::Connection(ConnectionRefusal::Unknown)
@@ -207,6 +217,7 @@ impl Failure {
             Self::Workspace(WorkspaceRefusal::PolicyInvalid { field, .. })
             | Self::Webhook(WebhookRefusal::Invalid { field, .. })
             | Self::Places(PlacesRefusal::Invalid { field, .. })
+            | Self::Campaign(CampaignRefusal::Invalid { field, .. })
             | Self::Rotation(RotationRefusal::Invalid { field, .. }) => Some(field),
             Self::Name(_) => Some("name"),
             Self::Credential(
@@ -216,6 +227,21 @@ impl Failure {
             Self::Credential(CredentialRefusal::UnknownVersion { .. }) => Some("version"),
             _ => None,
         }
+    }
+}
+
+/// The stable code of a campaign's refusal.
+fn campaign_code(refusal: &CampaignRefusal) -> &'static str {
+    match refusal {
+        CampaignRefusal::AlreadyPlanned => "already-planned",
+        CampaignRefusal::Unknown => "not-found",
+        CampaignRefusal::Invalid { .. } => "invalid-input",
+        CampaignRefusal::NothingSelected => "nothing-selected",
+        CampaignRefusal::NothingToRotate => "nothing-to-rotate",
+        CampaignRefusal::OtherPlan => "plan-differs",
+        CampaignRefusal::Moved { .. } => "plan-moved",
+        CampaignRefusal::WithoutRecipient { .. } => "owners-without-key",
+        CampaignRefusal::NotNow { .. } => "campaign-not-there",
     }
 }
 

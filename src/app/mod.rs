@@ -6,6 +6,7 @@
 //! - [`issue`], [`rotate`], [`webhook_secret`], [`lifecycle`], [`workspaces`], [`webhooks`]: the changes;
 //! - [`places`]: environments and folders;
 //! - [`managed`]: credentials that live in other systems, and their rotation;
+//! - [`campaigns`]: many credentials rotated by one plan; [`custody`]: whose they are;
 //! - [`verify`], [`signature`], [`edge`], [`read`]: what changes nothing;
 //! - [`reports`]: the auditors' questions, as of any point in history; [`forensics`]: whose secret leaked;
 //! - [`sessions`], [`token_keys`]: tokens for a secret, and the keys that sign them;
@@ -21,9 +22,11 @@
 pub mod at_rest;
 pub mod audit_check;
 pub mod caller;
+pub mod campaigns;
 mod change;
 pub mod clock;
 pub mod copy;
+pub mod custody;
 pub mod duty;
 pub mod edge;
 mod entropy;

@@ -233,10 +233,11 @@ impl App {
     }
 
     /// Starts what goes on by itself.
-    fn work(self: &Arc<Self>, notices: &Duty) -> [JoinHandle<()>; 5] {
+    fn work(self: &Arc<Self>, notices: &Duty) -> [JoinHandle<()>; 6] {
         [
             tokio::spawn(Arc::clone(self).upkeep()),
             tokio::spawn(Arc::clone(self).keep_rotations()),
+            tokio::spawn(Arc::clone(self).keep_campaigns()),
             tokio::spawn(crate::notices::run(Arc::clone(self), notices.leads())),
             tokio::spawn(Arc::clone(self).watch_clock()),
             tokio::spawn(Arc::clone(self).sign_for_ever()),

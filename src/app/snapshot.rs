@@ -23,7 +23,7 @@ use crate::log::committer::{SharedTip, Tip};
 use crate::log::{EventLog, LogError};
 use crate::sealing::KeyRing;
 
-const MAGIC: &[u8; 16] = b"rota snapshot 5\n";
+const MAGIC: &[u8; 16] = b"rota snapshot 6\n";
 /// A snapshot is due after so many events.
 const EVERY: u64 = 250_000;
 /// Snapshots that are kept.

@@ -152,6 +152,14 @@ impl Remote {
         }
     }
 
+    /// Asks for something to be so. Once it is, asking again changes nothing.
+    pub async fn put(&self, path: &str, body: &Value) -> Result<Value, Stop> {
+        match self.persist(ATTEMPTS_MAX, || self.request(Method::PUT, path).json(body)).await {
+            Attempt::Answered(raw) => self.json(&raw),
+            Attempt::Again { stop, .. } | Attempt::Refused(stop) => Err(stop),
+        }
+    }
+
     /// Asks for something to be taken away. It can be gone once.
     pub async fn delete(&self, path: &str) -> Result<Value, Stop> {
         match self.attempt(self.request(Method::DELETE, path)).await {
@@ -249,7 +257,14 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 fn refusal(status: StatusCode, code: &str, problem: &Value) -> Stop {
     let detail = problem["detail"].as_str().or(problem["title"].as_str());
     let what = detail.map_or_else(|| format!("the server answered {status}"), str::to_owned);
-    let stop = Stop::refused(if code.is_empty() { what } else { format!("{what} ({code})") });
+    let mut what = if code.is_empty() { what } else { format!("{what} ({code})") };
+    for moved in problem["moved"].as_array().into_iter().flatten() {
+        let part = |name: &str| moved[name].as_str().unwrap_or("nothing");
+        let (id, of) = (part("credentialId"), part("what"));
+        let listed = format!("\n  {id}: {of} was {}, is {}", part("planned"), part("now"));
+        what.push_str(&listed);
+    }
+    let stop = Stop::refused(what);
     match status {
         StatusCode::UNAUTHORIZED => stop.advise("check the key in ROTA_KEY, and that it is for this server"),
         StatusCode::FORBIDDEN => stop.advise("use a key with that right"),

@@ -7,6 +7,7 @@ macro_rules! say {
 }
 
 mod backup;
+mod campaigns;
 mod client;
 mod copy;
 mod credential;
@@ -48,6 +49,7 @@ Examples:
   export ROTA_URL=http://127.0.0.1:8700 ROTA_KEY=…
   rota issue --kind client --name billing  issue a credential
   rota rotate ID --grace 1h                replace its secret; the old one works for another hour
+  rota rotate-all --dry-run                plan to replace many secrets, each sealed to its owner
   rota history ID                          who did what to it, and when
   rota export --format parquet --out DIR   take the events away, for DuckDB and the like
   rota report secret-age                   what auditors ask, as of any time
@@ -71,6 +73,9 @@ enum Verb {
     Issue(credential::Issue),
     Rotate(rotate::Rotate),
     Rotations(rotations::Rotations),
+    RotateAll(Box<campaigns::RotateAll>),
+    Campaigns(campaigns::Campaigns),
+    Owners(campaigns::Owners),
     Expire(credential::Expire),
     Revoke(credential::Revoke),
     History(history::History),
@@ -122,6 +127,9 @@ impl Verb {
             Self::Issue(_)
             | Self::Rotate(_)
             | Self::Rotations(_)
+            | Self::RotateAll(_)
+            | Self::Campaigns(_)
+            | Self::Owners(_)
             | Self::Expire(_)
             | Self::Revoke(_)
             | Self::History(_)
@@ -153,6 +161,9 @@ pub fn run() -> ExitCode {
             Verb::Issue(verb) => verb.run().await,
             Verb::Rotate(verb) => verb.run().await,
             Verb::Rotations(verb) => verb.run().await,
+            Verb::RotateAll(verb) => verb.run().await,
+            Verb::Campaigns(verb) => verb.run().await,
+            Verb::Owners(verb) => verb.run().await,
             Verb::Expire(verb) => verb.run().await,
             Verb::Revoke(verb) => verb.run().await,
             Verb::History(verb) => verb.run().await,

@@ -8,8 +8,14 @@ pub struct Progress(ProgressBar);
 impl Progress {
     /// Shows nothing until something is done.
     pub fn new(what: &'static str) -> Self {
+        Self::of(what, "events")
+    }
+
+    /// As [`Progress::new`], of other things than events.
+    pub fn of(what: &'static str, things: &str) -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template("{msg} [{bar:32}] {pos} of {len} events, {eta} left");
+        let template = format!("{{msg}} [{{bar:32}}] {{pos}} of {{len}} {things}, {{eta}} left");
+        let style = ProgressStyle::with_template(&template);
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         bar.set_message(what);
         Self(bar)

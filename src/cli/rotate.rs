@@ -70,7 +70,7 @@ pub fn random_key() -> Result<String, Stop> {
 }
 
 /// A time such as `300`, `90s`, `15m`, `1h` or `7d`, in seconds.
-fn seconds(text: &str) -> Result<u64, String> {
+pub fn seconds(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "" | "s" => 1,

@@ -3,6 +3,7 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use rota_aggregates::campaign::CampaignRefusal;
 use rota_aggregates::connection::ConnectionRefusal;
 use rota_aggregates::credential::CredentialRefusal;
 use rota_aggregates::ledger::LedgerRefusal;
@@ -13,10 +14,15 @@ use rota_aggregates::record::NotRecordable;
 use rota_aggregates::webhook::WebhookRefusal;
 use rota_aggregates::workspace::WorkspaceRefusal;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::auth::NotLetIn;
 use super::request::{REQUEST_ID, Request};
 use crate::app::Failure;
+use crate::app::campaigns::Moved;
+
+/// A problem lists at most so many things that have moved.
+const MOVED_MAX: usize = 1_000;
 
 /// The status that a failure has on every dialect that has no opinion of its own.
 pub(crate) fn status(failure: &Failure) -> StatusCode {
@@ -25,6 +31,7 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         Failure::Workspace(WorkspaceRefusal::PolicyInvalid { .. })
         | Failure::Webhook(WebhookRefusal::Invalid { .. })
         | Failure::Rotation(RotationRefusal::Invalid { .. })
+        | Failure::Campaign(CampaignRefusal::Invalid { .. })
         | Failure::Name(NameRefusal::Length)
         | Failure::Places(PlacesRefusal::Invalid { .. } | PlacesRefusal::RootFolder)
         | Failure::Invalid { .. } => StatusCode::BAD_REQUEST,
@@ -32,6 +39,7 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         | Failure::Webhook(WebhookRefusal::Unknown)
         | Failure::Connection(ConnectionRefusal::Unknown)
         | Failure::Rotation(RotationRefusal::Unknown)
+        | Failure::Campaign(CampaignRefusal::Unknown)
         | Failure::Places(PlacesRefusal::UnknownEnvironment | PlacesRefusal::UnknownFolder)
         | Failure::Ledger(LedgerRefusal::NoSuchAuditor)
         | Failure::NotFound(_) => StatusCode::NOT_FOUND,
@@ -41,6 +49,8 @@ pub(crate) fn status(failure: &Failure) -> StatusCode {
         | Failure::Places(_)
         | Failure::Connection(_)
         | Failure::Rotation(_)
+        | Failure::Campaign(_)
+        | Failure::PlanMoved(_)
         | Failure::Name(_)
         | Failure::Ledger(_)
         | Failure::NothingLost
@@ -112,6 +122,9 @@ struct Problem<'a> {
     field: Option<&'a str>,
     instance: &'a str,
     request_id: String,
+    /// What has moved since a plan was made, as far as it is listed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moved: Option<Value>,
 }
 
 pub(super) fn problem(
@@ -122,6 +135,19 @@ pub(super) fn problem(
     field: Option<&str>,
     retry_after: Option<u64>,
 ) -> HttpResponse {
+    listing(request, status, code, detail, field, retry_after, None)
+}
+
+/// A problem that lists what has moved.
+fn listing(
+    request: &Request,
+    status: StatusCode,
+    code: &str,
+    detail: String,
+    field: Option<&str>,
+    retry_after: Option<u64>,
+    moved: Option<Value>,
+) -> HttpResponse {
     let body = Problem {
         r#type: format!("urn:rota:problem:{code}"),
         title: status.canonical_reason().unwrap_or("Error"),
@@ -131,6 +157,7 @@ pub(super) fn problem(
         field,
         instance: request.http.path(),
         request_id: request.id.to_string(),
+        moved,
     };
     let mut response = HttpResponse::build(status);
     response.insert_header((REQUEST_ID, request.id.to_string()));
@@ -148,14 +175,25 @@ pub(super) fn problem(
 /// A failure as the native API puts it.
 pub(super) fn of_failure(request: &Request, failure: &Failure) -> HttpResponse {
     log(request, failure);
-    problem(
+    let moved = match failure {
+        Failure::PlanMoved(moved) => Some(moved.iter().take(MOVED_MAX).map(of_moved).collect()),
+        _ => None,
+    };
+    listing(
         request,
         status(failure),
         failure.code(),
         failure.to_string(),
         failure.field(),
         retry_after(failure),
+        moved,
     )
+}
+
+fn of_moved(moved: &Moved) -> Value {
+    json!({
+        "credentialId": moved.credential, "what": moved.what, "planned": moved.planned, "now": moved.now,
+    })
 }
 
 /// Why somebody is not let in, as the native API puts it.

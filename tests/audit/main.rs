@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod campaign_crash;
+mod campaigns;
 mod forensics;
 mod history;
 mod quiet;

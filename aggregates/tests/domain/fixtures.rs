@@ -35,6 +35,7 @@ use crate::build::{
     CREDENTIAL, OTHER, WEBHOOK, WORKSPACE, at, cancelled, committed, expired, hash, prepared, rotated,
     secret, secret_part, secret_revoked,
 };
+use crate::campaign::of_campaigns;
 use crate::managed_fixtures::{of_connections, of_managed_rotations, of_names};
 use crate::token_keys::key;
 
@@ -124,6 +125,7 @@ fn records() -> Vec<Record> {
         of_names(),
         of_managed_rotations(),
         of_the_ledger(),
+        of_campaigns(),
     ]
     .concat()
 }

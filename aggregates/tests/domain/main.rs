@@ -1,6 +1,7 @@
 //! The domain by its rules: given events, when a command comes, then events or a refusal.
 
 mod build;
+mod campaign;
 mod catalogue;
 mod connection;
 mod describe;

@@ -11,7 +11,7 @@ use rota_aggregates::{
 };
 use uuid::Uuid;
 
-use super::{AllPlaces, Beside, Due, EndedSessions, Live, Managed, Webhooks};
+use super::{AllPlaces, Beside, Campaigns, Due, EndedSessions, Live, Managed, Webhooks};
 use crate::codec::Reader;
 use crate::slab::{HAS_PREPARED, HAS_REPLAY, HAS_RETIRING, Slot};
 
@@ -115,6 +115,7 @@ impl Live {
         self.places.encode(out);
         self.ended_sessions.encode(out);
         self.managed.encode(out);
+        self.campaigns.encode(out);
     }
 
     /// Goes back to where a snapshot began to be written: what came while it was written is taken in again, and
@@ -220,6 +221,7 @@ impl Live {
         live.places = AllPlaces::decode(input)?;
         live.ended_sessions = EndedSessions::decode(input)?;
         live.managed = Managed::decode(input)?;
+        live.campaigns = Campaigns::decode(input)?;
         let fits = live.slab.iter().all(|slot| (slot.workspace as usize) < live.workspaces.len());
         fits.then_some(live)
     }

@@ -234,7 +234,7 @@ impl Managed {
     }
 }
 
-fn encode<T: Serialize>(items: impl ExactSizeIterator<Item = T>, out: &mut Vec<u8>) {
+pub(super) fn encode<T: Serialize>(items: impl ExactSizeIterator<Item = T>, out: &mut Vec<u8>) {
     out.extend_from_slice(&(items.len() as u64).to_le_bytes());
     for item in items {
         // Plain data: it has a JSON form.
@@ -244,7 +244,7 @@ fn encode<T: Serialize>(items: impl ExactSizeIterator<Item = T>, out: &mut Vec<u
     }
 }
 
-fn decode<T: DeserializeOwned>(input: &mut Reader<'_>) -> Option<Vec<T>> {
+pub(super) fn decode<T: DeserializeOwned>(input: &mut Reader<'_>) -> Option<Vec<T>> {
     let count = input.u64()?;
     let mut items = Vec::new();
     for _ in 0..count {

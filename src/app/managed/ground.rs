@@ -103,7 +103,7 @@ pub(super) fn described(description: Option<&str>) -> Result<Details, Failure> {
 
 impl App {
     /// Seals something beside an event that is still to be made. Its identity is the event's.
-    pub(super) fn seal_beside(
+    pub(in crate::app) fn seal_beside(
         &self,
         plain: &[u8],
         now: Timestamp,
@@ -115,7 +115,10 @@ impl App {
     }
 
     /// What is sealed as the secret beside the event at a position.
-    pub(super) async fn open_beside(&self, position: Position) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    pub(in crate::app) async fn open_beside(
+        &self,
+        position: Position,
+    ) -> Result<Zeroizing<Vec<u8>>, Failure> {
         let stored = self.log.read_at(&[position]).await?;
         let gone = || Failure::Sealed(SealError::DoesNotOpen);
         let stored = stored.into_iter().next().ok_or_else(gone)?;

@@ -1,6 +1,7 @@
 //! rota's own API. JSON in camelCase, times in RFC 3339, errors as RFC 9457 problems with stable codes.
 
 mod admin;
+mod campaigns;
 mod credentials;
 mod erase;
 mod events;
@@ -57,6 +58,16 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
         .route("/v1/credentials/{id}/versions/{version}/revoke", web::post().to(rotations::revoke_version))
         .route("/v1/credentials/{id}/erase-details", web::post().to(erase::of_credential))
         .route("/v1/events/{position}/erase-details", web::post().to(erase::of_event))
+        .route("/v1/credentials/{id}/owner", web::put().to(campaigns::set_owner))
+        .route("/v1/credentials/{id}/recipient", web::put().to(campaigns::set_recipient))
+        .route("/v1/campaigns", web::post().to(campaigns::plan))
+        .route("/v1/campaigns", web::get().to(campaigns::list))
+        .route("/v1/campaigns/{campaign}", web::get().to(campaigns::get))
+        .route("/v1/campaigns/{campaign}/apply", web::post().to(campaigns::apply))
+        .route("/v1/campaigns/{campaign}/pause", web::post().to(campaigns::pause))
+        .route("/v1/campaigns/{campaign}/resume", web::post().to(campaigns::resume))
+        .route("/v1/campaigns/{campaign}/end", web::post().to(campaigns::end))
+        .route("/v1/campaigns/{campaign}/items/{id}/secret", web::get().to(campaigns::secret))
         .route("/v1/webhooks", web::post().to(webhooks::register))
         .route("/v1/webhooks", web::get().to(webhooks::list))
         .route("/v1/webhooks/{id}", web::get().to(webhooks::get))

@@ -121,6 +121,13 @@ pub fn credential(view: &CredentialView, at: Timestamp) -> Value {
     if let Some(parent) = view.parent {
         body["parentId"] = json!(parent);
     }
+    if let Some(owner) = view.custody.owner {
+        body["ownerId"] = json!(owner);
+    }
+    if let Some(recipient) = &view.custody.recipient {
+        body["recipient"] = json!(recipient);
+        body["recipientSince"] = json!(view.custody.recipient_since);
+    }
     body
 }
 
