@@ -8,7 +8,7 @@ use rota_aggregates::record::Record;
 use rota_aggregates::{CredentialId, Position, Timestamp, WorkspaceId};
 use rota_projections::Recorded;
 use rota_projections::audit::Facet;
-use rota_projections::reports::{Definition, Question, Row, Rows, Run, find};
+use rota_projections::reports::{Definition, Owned, Question, Row, Rows, Run, find};
 
 use super::read::AsOf;
 use super::sweep::Sweeper;
@@ -84,6 +84,8 @@ pub struct Reported {
     pub count: u64,
     /// Where the next page begins; `None` at the end.
     pub next: Option<Cursor>,
+    /// The signed note over the events that it rests on; `None` while nothing is signed.
+    pub checkpoint: Option<String>,
 }
 
 impl App {
@@ -105,6 +107,15 @@ impl App {
         if ask.after.is_some_and(|cursor| cursor.at != question.at) {
             return Err(Failure::invalid("at", "is not that of the answer that `after` goes on with"));
         }
+        if let Some(owner) = question.owner {
+            let workspace = self.workspace_of(owner)?;
+            if question.workspace.is_some_and(|own| own != workspace) {
+                return Err(Failure::NotFound("credential"));
+            }
+            // An owner's credentials are all in its workspace.
+            question.workspace = Some(workspace);
+            question.owned = Some(self.owned(owner, workspace, end).await?);
+        }
         let skip = ask.after.map_or(0, |cursor| cursor.rows);
         let run = Run::new(definition, question.clone(), Rows::page(skip, ask.limit));
         let facets = facets(definition, &question);
@@ -118,7 +129,8 @@ impl App {
         let rows = rows.into_kept();
         let reached = skip + rows.len() as u64;
         let next = (reached < count).then_some(Cursor { end, at: question.at, rows: reached });
-        Ok(Reported { definition, question, end, rows, count, next })
+        let checkpoint = self.checkpoint_over(end.0).await?;
+        Ok(Reported { definition, question, end, rows, count, next, checkpoint })
     }
 
     /// The first position that is not known, and the instant that belongs to it.
@@ -138,6 +150,29 @@ impl App {
             return Err(Failure::invalid("after", "is not of this answer: take `next` of its page before"));
         }
         Ok((end, at))
+    }
+
+    /// The credentials of an owner, as of a position.
+    async fn owned(
+        &self,
+        owner: CredentialId,
+        workspace: WorkspaceId,
+        end: Position,
+    ) -> Result<Owned, Failure> {
+        let of_type = Facet::Type("rota.custody.owner-set.v1".to_owned());
+        let facets = vec![Facet::Workspace(workspace), of_type];
+        let mut query = AuditQuery { facets, before: Some(end), limit: PAGE, ..AuditQuery::default() };
+        let mut owned = Owned::by(owner);
+        loop {
+            let page = self.views.audit(&query).await?;
+            for (record, _) in &page {
+                owned.take(&record.event);
+            }
+            query.after = page.last().map(|(_, stored)| stored.position);
+            if page.len() < PAGE {
+                return Ok(owned);
+            }
+        }
     }
 
     /// Feeds to a report the events that the audit index names.

@@ -20,6 +20,7 @@ mod jobs;
 mod ledger;
 mod migrate;
 mod output;
+mod pack;
 mod progress;
 mod quickstart;
 mod rebuild;

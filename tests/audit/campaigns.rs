@@ -1,6 +1,7 @@
 //! Campaigns over HTTP: planned, applied, stopped, gone on with, and handed over to owners.
 
 use age::x25519::Identity;
+use base64::Engine;
 use reqwest::Method;
 use rota_aggregates::Timestamp;
 use serde_json::{Value, json};
@@ -443,4 +444,78 @@ async fn a_campaign_is_what_it_was_after_a_restart_from_a_snapshot() {
     team.service.clock.set(start.plus_seconds(60));
     let ended = team.until(&plan, "ended").await;
     assert_eq!(ended["counts"]["done"], 2);
+}
+
+/// If this fails, an auditor is not told who was given which secret, by whose plan, sealed to whose key.
+#[tokio::test(flavor = "multi_thread")]
+async fn reports_tell_of_campaigns_owners_and_keys_and_ask_by_owner() {
+    let team = Team::new().await;
+    let operator = team.operator();
+    let (first, second) = (team.app("client").await, team.app("signing").await);
+    let (_, before, _) = operator.issue(&team.workspace, "client").await;
+    let ask = async |path: String| operator.get(&format!("/v1/reports/{path}")).await.expect(200).json();
+    let then = ask(format!("credentials?ownerId={}", team.id)).await["position"].clone();
+    let ids = |report: &Value, column: &str| {
+        let rows = report["rows"].as_array().unwrap();
+        rows.iter().map(|row| text(&row[column])).collect::<std::collections::BTreeSet<_>>()
+    };
+    let set = |ids: &[&str]| ids.iter().map(|id| (*id).to_owned()).collect::<std::collections::BTreeSet<_>>();
+    let plan = team.plan(&[&first, &second], json!({ "waveSize": 1 })).await;
+    team.apply(&plan).await.expect(200);
+    team.until(&plan, "ended").await;
+    // The owner itself is among what it owns, as long as nobody else answers for it.
+    let owned = ask(format!("credentials?ownerId={}", team.id)).await;
+    assert_eq!(ids(&owned, "credentialId"), set(&[&team.id, &first.id, &second.id]));
+    put(operator, &path_of(&second.id, "owner"), json!({ "ownerId": null })).await.expect(200);
+    let owned = ask(format!("rotations?ownerId={}", team.id)).await;
+    assert_eq!(ids(&owned, "credentialId"), set(&[&first.id]));
+    let owned = ask(format!("credentials?ownerId={}&asOf={then}", team.id)).await;
+    assert_eq!(ids(&owned, "credentialId"), set(&[&team.id, &first.id, &second.id]), "as it was known then");
+    let owned = ask(format!("rotations?ownerId={}", second.id)).await;
+    assert_eq!(ids(&owned, "credentialId"), set(&[&second.id]), "its own owner again");
+    assert!(!before.is_empty());
+
+    let campaigns = ask(format!("campaigns?ownerId={}", team.id)).await;
+    assert_eq!(ids(&campaigns, "credentialId"), set(&[&first.id, &second.id]));
+    let row = &campaigns["rows"][0];
+    assert_eq!(
+        (
+            text(&row["campaignId"]),
+            text(&row["outcome"]),
+            row["plannedVersion"].as_u64(),
+            row["newVersion"].as_u64()
+        ),
+        (text(&plan["id"]), "done".to_owned(), Some(1), Some(2))
+    );
+    assert_eq!(row["planHash"], plan["planHash"]);
+    let custody = ask(format!("custody?workspaceId={}", team.workspace)).await;
+    let told: Vec<_> = custody["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| (text(&row["credentialId"]), text(&row["what"])))
+        .collect();
+    let owner = |app: &App| (app.id.clone(), "owner".to_owned());
+    assert_eq!(
+        told,
+        [(team.id.clone(), "recipient".to_owned()), owner(&first), owner(&second), owner(&second)]
+    );
+    assert_eq!(custody["rows"][0]["actorId"], team.id.as_str(), "it said so itself");
+    let keys = ask("ledger-keys".to_owned()).await;
+    assert_eq!((keys["rowCount"].as_u64(), keys["rows"][0]["signsAt"].as_bool()), (Some(1), Some(true)));
+    assert_eq!(ask("managed-rotations".to_owned()).await["rowCount"], 0);
+
+    // The checkpoint is over what the answer rests on, and no more.
+    let lines: Vec<_> = keys["checkpoint"].as_str().unwrap().lines().map(str::to_owned).collect();
+    assert_eq!(lines[1], keys["treeSize"].to_string());
+    let earlier = ask("ledger-keys?asOf=3".to_owned()).await;
+    assert_eq!(earlier["checkpoint"].as_str().unwrap().lines().nth(1), Some("4"));
+    let csv = operator.get("/v1/reports/ledger-keys?asOf=3&format=csv").await.expect(200);
+    let note = base64::engine::general_purpose::STANDARD.decode(csv.header("rota-checkpoint")).unwrap();
+    assert_eq!(earlier["checkpoint"], String::from_utf8(note).unwrap());
+    let (_, _, auditor) = operator.workspace_key(&team.workspace, &["auditor"]).await;
+    auditor.get(&format!("/v1/reports/rotations?ownerId={}", team.id)).await.expect(200);
+    let elsewhere = operator.open_workspace("elsewhere").await;
+    let (_, _, stranger) = operator.workspace_key(&elsewhere, &["auditor"]).await;
+    stranger.get(&format!("/v1/reports/rotations?ownerId={}", team.id)).await.expect(404);
 }

@@ -9,6 +9,7 @@ mod copy;
 mod esdb;
 mod export;
 mod offline;
+mod pack;
 mod serving;
 mod usage;
 mod verify;

@@ -2,8 +2,8 @@
 
 use super::{Fold, Question};
 use super::{
-    compromises, credentials, erasures, keys, old_secrets, policies, population, rotations, secret_age,
-    versions,
+    campaigns, compromises, credentials, custody, erasures, keys, ledger_keys, managed, old_secrets,
+    policies, population, rotations, secret_age, versions,
 };
 
 /// A parameter beside the point in history and the page.
@@ -15,6 +15,8 @@ pub enum Parameter {
     TheCredential,
     /// Credentials of one kind.
     Kind,
+    /// Credentials of one owner.
+    Owner,
     /// One actor.
     Actor,
     /// The instant that is asked about.
@@ -40,6 +42,10 @@ impl Parameter {
             Self::Kind => &[(
                 "kind",
                 "only credentials of this kind: client, exchange, signing, workspace-key, webhook",
+            )],
+            Self::Owner => &[(
+                "ownerId",
+                "only credentials of this owner, as the ledger knew it then; a credential without one is its own",
             )],
             Self::Actor => &[("actor", "only by this actor: operator, scheduler, or a credential's id")],
             Self::At => &[(
@@ -108,8 +114,12 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "GET /v1/ledger/proof/{position} and GET /v1/ledger/consistency, checked offline",
     ),
     (
-        "Which key signed the ledger at an instant, and who else saw that head?",
-        "GET /v1/ledger/key and the cosignatures of a checkpoint",
+        "Who else saw a head of the ledger?",
+        "the cosignatures of a checkpoint, where witnesses are asked for them",
+    ),
+    (
+        "What was the full state at an instant, and does a replay by others give the same?",
+        "rota replay --until, and rota verify with a server's --url: both fold the events themselves",
     ),
     (
         "What was a credential's name or description?",
@@ -134,7 +144,13 @@ pub const ALL: &[Definition] = &[
                    and cancelled rotations are rows too",
         limits: "Reasons in the caller's words and addresses are sealed beside the event. Callers whom nobody knew \
                  are not recorded; refusals are, once a minute for each actor, credential and reason",
-        parameters: &[Parameter::Credential, Parameter::Kind, Parameter::Actor, Parameter::Period],
+        parameters: &[
+            Parameter::Credential,
+            Parameter::Kind,
+            Parameter::Owner,
+            Parameter::Actor,
+            Parameter::Period,
+        ],
         columns: rotations::COLUMNS,
         types: Some(rotations::TYPES),
         by_credential: true,
@@ -144,7 +160,7 @@ pub const ALL: &[Definition] = &[
         name: "credentials",
         question: "Which credentials were there, who issued them, and where did they stand?",
         limits: "Names are sealed and can be erased, and so are not among the columns",
-        parameters: &[Parameter::Credential, Parameter::Kind],
+        parameters: &[Parameter::Credential, Parameter::Kind, Parameter::Owner],
         columns: credentials::COLUMNS,
         types: Some(secret_age::TYPES),
         by_credential: true,
@@ -166,7 +182,13 @@ pub const ALL: &[Definition] = &[
         name: "secret-age",
         question: "How old were active secrets at an instant, and which were older than their policy allowed?",
         limits: "Only active secrets have an age; replaced ones are in old-secrets",
-        parameters: &[Parameter::Credential, Parameter::Kind, Parameter::At, Parameter::OlderThanDays],
+        parameters: &[
+            Parameter::Credential,
+            Parameter::Kind,
+            Parameter::Owner,
+            Parameter::At,
+            Parameter::OlderThanDays,
+        ],
         columns: secret_age::AGE_COLUMNS,
         types: Some(secret_age::TYPES),
         by_credential: false,
@@ -177,7 +199,13 @@ pub const ALL: &[Definition] = &[
         question: "When was the active secret of any credential older than its policy allowed, from when to when?",
         limits: "The rule is the age that the workspace's policy named at the time. A stretch without an end lasts \
                  on at the instant that is asked about",
-        parameters: &[Parameter::Credential, Parameter::Kind, Parameter::At, Parameter::Period],
+        parameters: &[
+            Parameter::Credential,
+            Parameter::Kind,
+            Parameter::Owner,
+            Parameter::At,
+            Parameter::Period,
+        ],
         columns: secret_age::OUT_OF_POLICY_COLUMNS,
         types: Some(secret_age::TYPES),
         by_credential: false,
@@ -189,7 +217,13 @@ pub const ALL: &[Definition] = &[
                    was it dead at an instant, and was any accepted after its end?",
         limits: "Uses are the minutes in which there was at least one. An attempt after the end is refused and \
                  appends nothing; a use that was accepted after the end would be a row with usedAfterEnd",
-        parameters: &[Parameter::Credential, Parameter::Kind, Parameter::Version, Parameter::At],
+        parameters: &[
+            Parameter::Credential,
+            Parameter::Kind,
+            Parameter::Owner,
+            Parameter::Version,
+            Parameter::At,
+        ],
         columns: old_secrets::COLUMNS,
         types: Some(old_secrets::TYPES),
         by_credential: true,
@@ -203,6 +237,7 @@ pub const ALL: &[Definition] = &[
         parameters: &[
             Parameter::Credential,
             Parameter::Kind,
+            Parameter::Owner,
             Parameter::At,
             Parameter::Period,
             Parameter::TargetSeconds,
@@ -226,7 +261,13 @@ pub const ALL: &[Definition] = &[
         name: "population",
         question: "How many events of which type are there, and where does each type begin and end?",
         limits: "That the list is complete is proved by rebuilding the root from the entries, not by this report",
-        parameters: &[Parameter::Credential, Parameter::Kind, Parameter::Period, Parameter::Since],
+        parameters: &[
+            Parameter::Credential,
+            Parameter::Kind,
+            Parameter::Owner,
+            Parameter::Period,
+            Parameter::Since,
+        ],
         columns: population::COLUMNS,
         types: None,
         by_credential: true,
@@ -251,5 +292,54 @@ pub const ALL: &[Definition] = &[
         types: Some(keys::TYPES),
         by_credential: false,
         fold: keys::fold,
+    },
+    Definition {
+        name: "ledger-keys",
+        question: "Which keys signed the ledger, from when until when, and which did at an instant?",
+        limits: "They belong to the deployment: a workspace's own auditor sees none here, and gets the present ones from \
+                 GET /v1/ledger/key",
+        parameters: &[Parameter::At],
+        columns: ledger_keys::COLUMNS,
+        types: Some(ledger_keys::TYPES),
+        by_credential: false,
+        fold: ledger_keys::fold,
+    },
+    Definition {
+        name: "managed-rotations",
+        question: "Which rotations of credentials in other systems were tried, failed, were tried again or rolled back, \
+                   and where did rota and the system disagree?",
+        limits: "What a system answered is in the reason as far as it was safe to record; the settings of a rotation \
+                 are in its events",
+        parameters: &[Parameter::Actor, Parameter::Period],
+        columns: managed::COLUMNS,
+        types: Some(managed::TYPES),
+        by_credential: false,
+        fold: managed::fold,
+    },
+    Definition {
+        name: "campaigns",
+        question: "Which secrets were replaced by a plan, planned and applied by whom, for which owner, with what outcome?",
+        limits: "The period is that in which a plan was made. Whether an owner fetched a sealed secret is not recorded",
+        parameters: &[Parameter::Credential, Parameter::Owner, Parameter::Period],
+        columns: campaigns::COLUMNS,
+        types: Some(campaigns::TYPES),
+        by_credential: false,
+        fold: campaigns::fold,
+    },
+    Definition {
+        name: "custody",
+        question: "Who answered for which credential, to which key were its new secrets sealed, and who said so?",
+        limits: "A credential about which nothing was said is its own owner and has no row",
+        parameters: &[
+            Parameter::Credential,
+            Parameter::Kind,
+            Parameter::Owner,
+            Parameter::Actor,
+            Parameter::Period,
+        ],
+        columns: custody::COLUMNS,
+        types: Some(custody::TYPES),
+        by_credential: true,
+        fold: custody::fold,
     },
 ];

@@ -11,11 +11,15 @@
 //!   words for each credential;
 //! - one file for each question or family of questions.
 
+mod campaigns;
 pub mod catalogue;
 mod compromises;
 mod credentials;
+mod custody;
 mod erasures;
 mod keys;
+mod ledger_keys;
+mod managed;
 mod old_secrets;
 mod policies;
 mod policy_times;
@@ -25,10 +29,11 @@ mod secret_age;
 mod steps;
 mod versions;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rota_aggregates::authority::Actor;
 use rota_aggregates::credential::{CredentialEvent, Kind};
+use rota_aggregates::custody::CustodyEvent;
 use rota_aggregates::{CredentialId, Event, Position, Timestamp, WorkspaceId};
 use serde_json::Value;
 
@@ -45,6 +50,10 @@ pub struct Question {
     pub credential: Option<CredentialId>,
     /// Only credentials of this kind.
     pub kind: Option<Kind>,
+    /// Only credentials of this owner, as the ledger knew it where the feed is cut.
+    pub owner: Option<CredentialId>,
+    /// Those credentials, where an owner is asked for.
+    pub owned: Option<Owned>,
     /// Only by this actor.
     pub actor: Option<Actor>,
     /// The instant that is asked about.
@@ -67,6 +76,39 @@ impl Question {
     /// Whether an instant is within the asked time.
     fn covers(&self, time: Timestamp) -> bool {
         self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
+    }
+}
+
+/// The credentials of an owner.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Owned {
+    owner: CredentialId,
+    assigned: BTreeSet<CredentialId>,
+    /// Whether somebody else answers for the owner itself.
+    given_away: bool,
+}
+
+impl Owned {
+    /// Before any event every credential is its own owner.
+    pub fn by(owner: CredentialId) -> Self {
+        Self { owner, ..Self::default() }
+    }
+
+    /// Takes the next event in.
+    pub fn take(&mut self, event: &Event) {
+        let Event::Custody(CustodyEvent::OwnerSet(e)) = event else { return };
+        if e.credential == self.owner {
+            self.given_away = e.owner.is_some_and(|owner| owner != self.owner);
+        } else if e.owner == Some(self.owner) {
+            self.assigned.insert(e.credential);
+        } else {
+            self.assigned.remove(&e.credential);
+        }
+    }
+
+    /// Whether a credential is among them.
+    pub fn has(&self, credential: CredentialId) -> bool {
+        if credential == self.owner { !self.given_away } else { self.assigned.contains(&credential) }
     }
 }
 
@@ -141,6 +183,9 @@ impl Run {
         }
         if let Some(about) = credential_of_event(fact.event, &fact.stream) {
             if self.question.credential.is_some_and(|asked| asked != about) {
+                return;
+            }
+            if self.question.owned.as_ref().is_some_and(|owned| !owned.has(about)) {
                 return;
             }
             if let Some(asked) = self.question.kind {

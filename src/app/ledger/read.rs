@@ -267,6 +267,19 @@ impl App {
         Ok((checkpoint, note))
     }
 
+    /// The signed note over exactly so many events, for what was computed from them; `None` while the store is not what
+    /// was signed for, and for an empty ledger.
+    pub async fn checkpoint_over(&self, size: u64) -> Result<Option<String>, Failure> {
+        if size == 0 {
+            return Ok(None);
+        }
+        match self.signed_for(size).await {
+            Ok(_) => self.checkpoint_of_size(size).await.map(|(_, note)| Some(note)),
+            Err(Failure::NotWhole(_)) => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// That the first `from` events are the beginning of the first `to`, or of all that are signed for.
     pub async fn consistency(
         &self,

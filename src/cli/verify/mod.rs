@@ -5,7 +5,7 @@ mod receipt;
 mod report;
 mod served;
 mod tiles;
-mod trust;
+pub mod trust;
 
 use std::path::PathBuf;
 

@@ -3,6 +3,8 @@
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use rota_aggregates::credential::Kind;
 use rota_aggregates::{CredentialId, Position, Timestamp, WorkspaceId};
 use rota_projections::reports::catalogue::{ALL, ELSEWHERE};
@@ -85,6 +87,7 @@ struct ReportQuery {
     after: Option<String>,
     credential_id: Option<CredentialId>,
     kind: Option<Kind>,
+    owner_id: Option<CredentialId>,
     actor: Option<String>,
     at: Option<String>,
     from: Option<String>,
@@ -97,10 +100,11 @@ struct ReportQuery {
 
 impl ReportQuery {
     /// The parameters that are not every report's, and whether each is given.
-    fn given(&self) -> [(&'static str, bool); 10] {
+    fn given(&self) -> [(&'static str, bool); 11] {
         [
             ("credentialId", self.credential_id.is_some()),
             ("kind", self.kind.is_some()),
+            ("ownerId", self.owner_id.is_some()),
             ("actor", self.actor.is_some()),
             ("at", self.at.is_some()),
             ("from", self.from.is_some()),
@@ -130,6 +134,8 @@ impl ReportQuery {
             workspace: self.workspace_id,
             credential: self.credential_id,
             kind: self.kind,
+            owner: self.owner_id,
+            owned: None,
             actor: self.actor.as_deref().map(|text| actor(request.app(), text)).transpose()?,
             at: Timestamp::default(),
             from,
@@ -171,6 +177,9 @@ pub(super) async fn get(request: Request) -> HttpResponse {
             Format::Csv => {
                 builder.insert_header(("Rota-At", reported.question.at.to_string()));
                 builder.insert_header(("Rota-Row-Count", reported.count.to_string()));
+                if let Some(checkpoint) = &reported.checkpoint {
+                    builder.insert_header(("Rota-Checkpoint", STANDARD.encode(checkpoint)));
+                }
                 if let Some(next) = reported.next {
                     builder.insert_header(("Rota-Next", next.to_string()));
                 }
@@ -197,12 +206,13 @@ struct Answer<'a> {
 
 impl Serialize for Answer<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Reported { definition, question, end, rows, count, next } = self.reported;
+        let Reported { definition, question, end, rows, count, next, checkpoint } = self.reported;
         let mut map = serializer.serialize_map(None)?;
         map.serialize_entry("report", definition.name)?;
         map.serialize_entry("asOf", &self.query.as_of)?;
         map.serialize_entry("position", &last(self.reported))?;
         map.serialize_entry("treeSize", end)?;
+        map.serialize_entry("checkpoint", checkpoint)?;
         map.serialize_entry("at", &question.at)?;
         map.serialize_entry("workspaceId", &question.workspace)?;
         map.serialize_entry("parameters", &self.parameters())?;
@@ -220,6 +230,7 @@ impl Answer<'_> {
         let all = json!({
             "credentialId": query.credential_id,
             "kind": query.kind,
+            "ownerId": query.owner_id,
             "actor": query.actor,
             "at": query.at,
             "from": self.reported.question.from,
