@@ -745,8 +745,16 @@ fn the_histories_are_eventful() {
         }
     }
     assert!(afresh, "no key was used afresh");
-    // What belongs to managed rotations and to the ledger as a whole has histories of its own, in the domain's tests.
-    let elsewhere = ["rota.connection.", "rota.managed-rotation.", "rota.name-space.", "rota.ledger."];
+    // What belongs to managed rotations, to campaigns and to the ledger as a whole has histories of its own, in the
+    // domain's tests.
+    let elsewhere = [
+        "rota.connection.",
+        "rota.managed-rotation.",
+        "rota.name-space.",
+        "rota.ledger.",
+        "rota.campaign.",
+        "rota.custody.",
+    ];
     let missing: Vec<_> = Event::types()
         .filter(|name| !types.contains(name) && !elsewhere.iter().any(|prefix| name.starts_with(prefix)))
         .collect();
