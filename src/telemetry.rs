@@ -1,5 +1,6 @@
 //! Logs to stderr and metrics for Prometheus.
 
+use std::io::IsTerminal;
 use std::sync::OnceLock;
 
 use metrics::{Counter, Histogram};
@@ -105,7 +106,11 @@ pub fn init(format: LogFormat) {
 /// As [`init`], with another default: a command that prints a result of its own logs warnings only.
 pub fn init_quiet(format: LogFormat, default: &str) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A file or a journal has no use for colours.
+    let colours =
+        std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(colours);
     let installed = match format {
         LogFormat::Text => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use cqrs_es::{EventEnvelope, Query};
 use rota::log::EventLog;
-use rota::log::committer::{Tip, catch_up};
+use rota::log::reading::catch_up;
 use rota::log::sqlite::SqliteLog;
+use rota::log::tip::Tip;
 use rota_aggregates::credential::Credential;
 use rota_aggregates::record::Record;
 use rota_aggregates::{Event, Position};

@@ -19,7 +19,7 @@ use rota_projections::replay_index::ReplayIndex;
 
 use super::App;
 use super::change::sha256;
-use crate::log::committer::{SharedTip, Tip};
+use crate::log::tip::{SharedTip, Tip};
 use crate::log::{EventLog, LogError};
 use crate::sealing::KeyRing;
 

@@ -25,17 +25,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
 use rota_aggregates::authority::SignedRequest;
 use rota_aggregates::ids::Hash;
-use rota_aggregates::record::{Claim, Context, Record, stamp};
-use rota_aggregates::{CredentialId, Event, EventId, Position, Sequence, StreamId, Timestamp};
-use rota_projections::live::{Live, UseMark};
-use rota_projections::replay_index::ReplayIndex;
-use rota_projections::{Fact, Recorded};
-use tokio::sync::{Notify, mpsc, oneshot, watch};
+use rota_aggregates::record::{Claim, stamp};
+use rota_aggregates::{CredentialId, Position, Sequence, StreamId, Timestamp};
+use rota_projections::Fact;
+use rota_projections::live::UseMark;
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::follow::Follower;
+use super::tip::{Kept, SharedTip};
 use super::{Append, Batch, EventLog, LogError, NewEvent, Row, Side};
 use crate::ledger::rfc6962::leaf_hash;
 use crate::ledger::tile::Edge;
@@ -47,166 +46,10 @@ pub const QUEUE_MAX: usize = 4_096;
 pub const BATCH_EVENTS_MAX: usize = 256;
 /// Bytes in one commit, unless one command alone has more.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
-/// So many events are worth the projector's while before its time.
-const GATHERED: usize = 4_096;
-/// Events that wait for the projector. Beyond it the projector reads them from the log.
-const RECENT_MAX: usize = 16_384;
-/// Use marks that go along with one commit.
-const MARKS_MAX: usize = 512;
-/// Events read at once when catching up.
-pub(super) const PAGE: usize = 2_048;
 /// A batch that others have overtaken so often takes a turn.
 const OVERTAKEN_MAX: u32 = 2;
 /// A batch that is overtaken even so is given up after so many attempts: its commands are stale.
 const ATTEMPTS_MAX: u32 = 16;
-
-/// What this process knows about the tip of the log: exact, because only the committer moves it.
-#[derive(Debug, Default)]
-pub struct Tip {
-    /// The live view.
-    pub live: Live,
-    /// The used idempotency keys.
-    pub replays: ReplayIndex,
-    /// The edge of the tree over the events. It is not folded: [`tree::resume`](super::tree::resume) takes it up.
-    pub tree: Edge,
-}
-
-impl Tip {
-    /// Takes an event in, but not its leaf.
-    pub fn apply(&mut self, fact: &Fact<'_>) {
-        self.live.apply(fact);
-        self.replays.apply(fact);
-    }
-
-    /// Takes an event and the hash of its leaf in if it is the next one: whoever else moves the tip may have been
-    /// faster.
-    pub(super) fn apply_next(&mut self, fact: &Fact<'_>, leaf: Hash) {
-        if fact.position == self.live.next_position() {
-            self.apply(fact);
-            self.grow(fact.position, leaf);
-        }
-    }
-
-    /// Takes a leaf into the tree if it is the next one. The tiles that it fills are written by whoever appended it.
-    fn grow(&mut self, position: Position, leaf: Hash) {
-        if position.0 == self.tree.size() {
-            self.tree.push(leaf, &mut Vec::new());
-        }
-    }
-}
-
-/// An event that was just recorded, for those who follow: they need not read it back.
-#[derive(Debug)]
-pub struct Kept {
-    position: Position,
-    time: Timestamp,
-    sequence: Sequence,
-    id: EventId,
-    stream: StreamId,
-    context: Context,
-    event: Event,
-}
-
-impl Kept {
-    /// What a fold of everything but digests and claims sees of it.
-    pub fn fact(&self) -> Fact<'_> {
-        Fact {
-            position: self.position,
-            time: self.time,
-            sequence: self.sequence,
-            id: self.id,
-            stream: self.stream,
-            context: &self.context,
-            claim: None,
-            has_answer: false,
-            event: &self.event,
-            digest: None,
-        }
-    }
-}
-
-/// The tip, shared by everybody who reads it.
-#[derive(Default)]
-pub struct SharedTip {
-    /// Never held across an await.
-    pub tip: RwLock<Tip>,
-    /// The last events without a gap, until the projector has taken them.
-    recent: Mutex<VecDeque<Kept>>,
-    /// So many events wait for the projector that it should not let more gather.
-    gathered: Notify,
-    /// Slots whose use is to be written down with some next commit.
-    marks: Mutex<std::collections::HashSet<u32>>,
-}
-
-impl SharedTip {
-    /// Starts from a tip that was read before.
-    pub fn new(tip: Tip) -> Self {
-        Self { tip: RwLock::new(tip), ..Self::default() }
-    }
-
-    /// Takes what was recorded from a position on, as far as it is kept. Nothing is kept of what was taken.
-    pub fn take_recent(&self, from: Position, limit: usize) -> Vec<Kept> {
-        let mut recent = self.recent.lock();
-        let passed = recent.partition_point(|kept| kept.position < from);
-        recent.drain(..passed);
-        if recent.front().is_none_or(|kept| kept.position != from) {
-            return Vec::new();
-        }
-        let count = recent.len().min(limit);
-        recent.drain(..count).collect()
-    }
-
-    /// Keeps events for the projector. One that lags far behind reads the log.
-    fn keep(&self, events: Vec<Kept>) {
-        let mut recent = self.recent.lock();
-        let gap = recent.back().zip(events.first()).is_some_and(|(a, b)| a.position.0 + 1 != b.position.0);
-        if gap || recent.len() + events.len() > RECENT_MAX {
-            recent.clear();
-        }
-        recent.extend(events);
-        if recent.len() >= GATHERED {
-            self.gathered.notify_one();
-        }
-    }
-
-    /// Waits until many events wait for the projector. Woken for each of them it would cost more than they do.
-    pub async fn gathered(&self) {
-        self.gathered.notified().await;
-    }
-
-    /// Notes that a use mark changed.
-    pub fn mark(&self, slot: u32) {
-        self.marks.lock().insert(slot);
-    }
-
-    /// Whether use marks wait to be written down.
-    pub fn has_marks(&self) -> bool {
-        !self.marks.lock().is_empty()
-    }
-
-    /// Takes slots whose use is to be written down, and their marks.
-    fn take_marks(&self) -> (Vec<u32>, Vec<UseMark>) {
-        let slots: Vec<u32> = {
-            let mut marks = self.marks.lock();
-            let taken: Vec<u32> = marks.iter().copied().take(MARKS_MAX).collect();
-            for slot in &taken {
-                marks.remove(slot);
-            }
-            taken
-        };
-        if slots.is_empty() {
-            return (slots, Vec::new());
-        }
-        let tip = self.tip.read();
-        let marks = slots.iter().filter_map(|slot| tip.live.use_mark_at(*slot)).collect();
-        (slots, marks)
-    }
-
-    /// Puts back what could not be written down.
-    fn return_marks(&self, slots: Vec<u32>) {
-        self.marks.lock().extend(slots);
-    }
-}
 
 /// What was recorded for a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -685,35 +528,4 @@ fn fact<'a>(
         event: &event.event,
         digest: side.digest,
     }
-}
-
-/// Reads every event from `from` on and hands each to `take`, in order. How many there were.
-pub async fn catch_up(
-    log: &dyn EventLog,
-    from: Position,
-    mut take: impl FnMut(&Recorded),
-) -> Result<u64, LogError> {
-    let mut next = from;
-    loop {
-        let page = log.read(next, PAGE).await?;
-        let short = page.leaves.len() < PAGE;
-        for recorded in decode(page) {
-            let recorded = recorded?;
-            next = Position(recorded.position.0 + 1);
-            take(&recorded);
-        }
-        if short {
-            return Ok(next.0 - from.0);
-        }
-    }
-}
-
-/// Reads the leaves of a page.
-pub fn decode(page: super::Page) -> impl Iterator<Item = Result<Recorded, LogError>> {
-    let first = page.first.0;
-    page.leaves.into_iter().enumerate().map(move |(offset, (leaf, digest))| {
-        let position = Position(first + offset as u64);
-        let record = Record::decode(&leaf).map_err(|source| LogError::BadLeaf { position, source })?;
-        Ok(Recorded { position, record, digest, details: None })
-    })
 }

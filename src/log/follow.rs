@@ -6,7 +6,8 @@ use std::time::Duration;
 use rota_aggregates::Position;
 use tokio::sync::watch;
 
-use super::committer::{PAGE, SharedTip, decode};
+use super::reading::{PAGE, decode};
+use super::tip::SharedTip;
 use super::{EventLog, LogError};
 use crate::ledger::rfc6962::leaf_hash;
 

@@ -17,7 +17,7 @@
 //!   [`LogError::Indeterminate`]; the caller has the store [settle](EventLog::settle) it, it never guesses.
 //!
 //! The [`committer`] sits above and is the only caller of `append`: it takes all waiting commands, judges
-//! each against the tip and the commands before it in the batch, and commits once for all of them. On a store that
+//! each against the [`tip`] and the commands before it in the batch, and commits once for all of them. On a store that
 //! several processes share, [`follow`] moves the tip along with what the others append, [`read_index`] proves that
 //! it is current, and [`lease`] says which of them does a job. [`tree`] is what a store keeps of the Merkle tree over
 //! its events.
@@ -26,13 +26,16 @@ pub mod committer;
 pub mod conformance;
 #[cfg(feature = "esdb")]
 pub mod esdb;
+pub mod faulty;
 pub mod follow;
 pub mod lease;
 pub mod memory;
 pub mod migrate;
 pub mod postgres;
 pub mod read_index;
+pub mod reading;
 pub mod sqlite;
+pub mod tip;
 pub mod tree;
 
 use async_trait::async_trait;

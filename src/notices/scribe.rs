@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use super::notice::{EXPIRING, Notice, OVERDUE, UPCOMING, lies_ahead};
 use super::store::{Change, NewDelivery};
 use crate::app::{App, Failure};
-use crate::log::committer::decode;
+use crate::log::reading::decode;
 
 /// Events read at once.
 const PAGE: usize = 1_024;

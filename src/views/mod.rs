@@ -30,9 +30,9 @@ use tokio::sync::{Mutex, Notify, watch};
 use self::project::{FOLDED, ROWS, position, take_back};
 pub use self::query::{AuditQuery, ListQuery, Listed};
 use self::tail::Tail;
-use crate::log::committer::SharedTip;
 use crate::log::migrate::migrate;
 use crate::log::sqlite::{VIEWS, begin, private_file};
+use crate::log::tip::SharedTip;
 use crate::log::{EventLog, LogError};
 
 /// A reader waits at most so long for the projector.

@@ -17,7 +17,7 @@ use super::run::pack;
 use super::runs::write_pages;
 use super::tail::Ended;
 use crate::log::sqlite::begin;
-use crate::log::{LogError, committer::decode};
+use crate::log::{LogError, reading::decode};
 
 /// A run has at least so many events, but the last one before rota stops.
 const RUN_EVENTS: usize = 16_384;

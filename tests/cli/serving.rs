@@ -23,6 +23,15 @@ fn without_a_terminal_the_operator_key_goes_to_a_private_file() {
     assert_eq!(server.signal("-INT"), 0);
 }
 
+/// A log that goes to a file or a journal would be full of a terminal's control codes.
+#[test]
+fn what_is_logged_without_a_terminal_is_plain_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = Process::serve_at(folder.path(), "127.0.0.1:0").stop();
+    let said = String::from_utf8(said).unwrap();
+    assert!(said.contains("DEBUG") && !said.contains('\u{1b}'), "{said}");
+}
+
 /// Two processes would number the same positions.
 #[test]
 fn a_second_process_on_the_same_ledger_is_refused() {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::Service;
 
-fn bytes(tip: &rota::log::committer::Tip) -> Vec<u8> {
+fn bytes(tip: &rota::log::tip::Tip) -> Vec<u8> {
     let mut bytes = Vec::new();
     tip.live.encode_slots(0, usize::MAX >> 1, &mut bytes);
     tip.live.encode_rest(&mut bytes);

@@ -220,7 +220,7 @@ impl Bench {
     /// The events of the rotation, oldest first.
     pub async fn history(&self, app: &App) -> Vec<ManagedRotationEvent> {
         let page = app.log().read(Position(0), 100_000).await.unwrap();
-        rota::log::committer::decode(page)
+        rota::log::reading::decode(page)
             .filter_map(|recorded| match recorded.unwrap().record.event {
                 Event::ManagedRotation(event) => Some(event),
                 _ => None,

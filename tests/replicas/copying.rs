@@ -7,7 +7,7 @@ use std::time::Duration;
 use rota::app::copy::{CopyError, copy};
 use rota::app::{App, OpenError, StoreUrl};
 use rota::log::EventLog;
-use rota::log::conformance::{Fault, FaultyLog};
+use rota::log::faulty::{Fault, FaultyLog};
 use rota::log::memory::MemoryLog;
 use rota::log::sqlite::SqliteLog;
 

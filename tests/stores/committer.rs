@@ -5,10 +5,12 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
-use rota::log::committer::{CommitError, Committer, QUEUE_MAX, SharedTip, Tip, Verdict, catch_up, decode};
-use rota::log::conformance::{Fault, FaultyLog};
+use rota::log::committer::{CommitError, Committer, QUEUE_MAX, Verdict};
+use rota::log::faulty::{Fault, FaultyLog};
 use rota::log::memory::MemoryLog;
+use rota::log::reading::{catch_up, decode};
 use rota::log::sqlite::SqliteLog;
+use rota::log::tip::{SharedTip, Tip};
 use rota::log::{Append, EventLog, NewEvent, Side};
 use rota_aggregates::authority::{Actor, Dialect, Proof, ProofKind, Roles, SignedRequest};
 use rota_aggregates::credential::{CredentialIssued, Kind, SecretRef};

@@ -11,7 +11,7 @@ use rota::app::lifecycle::Change;
 
 use rota::app::rotate::{Made, Prepare, Rotate};
 use rota::app::{App, Caller, Failure, Opened, Options, Principal, StoreUrl};
-use rota::log::committer::Tip;
+use rota::log::tip::Tip;
 use rota_aggregates::authority::{Dialect, Role, Roles};
 use rota_aggregates::credential::{CommitCause, EndCause, Kind};
 use rota_aggregates::secret::Mode;

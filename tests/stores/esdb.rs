@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use esdb_double::{Call, Double, Fault, Method};
-use rota::log::committer::{CommitError, Verdict, decode};
+use rota::log::committer::{CommitError, Verdict};
 use rota::log::conformance::{Workshop, assert_holds, batch, row};
 use rota::log::esdb::{EsdbLog, EsdbUrl};
 use rota::log::lease::Leases;
+use rota::log::reading::decode;
 use rota::log::{Batch, EventLog, LogError, Row};
 use rota_aggregates::Position;
 use rota_aggregates::observation::{PartRef, SealedPart};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rota::app::clock::ManualClock;
 use rota::app::{App, OperatorKey, Options, StoreUrl};
 use rota::log::EventLog;
-use rota::log::conformance::FaultyLog;
+use rota::log::faulty::FaultyLog;
 use rota::log::memory::MemoryLog;
 use rota_aggregates::secret::Secret;
 use rota_aggregates::{Position, RequestId};

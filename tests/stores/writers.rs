@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rota::log::committer::{CommitError, Committer, SharedTip, Tip, Verdict, decode};
+use rota::log::committer::{CommitError, Committer, Verdict};
 use rota::log::memory::MemoryLog;
+use rota::log::reading::decode;
+use rota::log::tip::{SharedTip, Tip};
 use rota::log::{EventLog, LogError};
 use rota_aggregates::record::Record;
 use rota_aggregates::{EventId, Position};

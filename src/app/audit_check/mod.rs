@@ -27,7 +27,7 @@ use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::note::{SignedNote, VerifierKey};
 use crate::ledger::rfc6962::leaf_hash;
 use crate::ledger::tile::{FullTile, TileId, WIDTH};
-use crate::log::committer::Tip;
+use crate::log::tip::Tip;
 use crate::log::tree::SignedRoot;
 use crate::log::{EventLog, LogError, StoredEvent};
 

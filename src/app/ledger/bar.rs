@@ -17,7 +17,7 @@ use crate::app::{App, Failure};
 use crate::ledger::checkpoint::Checkpoint;
 use crate::ledger::note::SignedNote;
 use crate::ledger::tile::Edge;
-use crate::log::committer::catch_up;
+use crate::log::reading::catch_up;
 use crate::log::tree::SignedRoot;
 use crate::log::{EventLog, LogError};
 

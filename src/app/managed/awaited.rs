@@ -9,7 +9,7 @@ use super::attempt::{ANSWER, Ended};
 use super::rotations::Changed;
 use crate::app::{App, Failure};
 use crate::log::LogError;
-use crate::log::committer::decode;
+use crate::log::reading::decode;
 
 /// Events that are read at once to find what a request came to, and how often.
 const HISTORY_PAGE: usize = 2_048;
