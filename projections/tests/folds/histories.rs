@@ -1,7 +1,6 @@
-//! What holds for every fold, whatever has happened: histories are made by letting workspaces and credentials
-//! decide on random commands, as the service does.
+//! Histories: made by letting workspaces and credentials decide on random commands, as the service does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use rota_aggregates::authority::{Actor, Dialect, Proof, ProofKind, Role, SignedRequest};
@@ -24,29 +23,27 @@ use rota_aggregates::{
     CredentialId, EnvironmentId, Event, EventId, FolderId, Position, RequestId, Sequence, StreamId,
     Timestamp, TokenKeyId, WebhookId, WorkspaceId,
 };
-use rota_projections::codec::Reader;
-use rota_projections::credential::CredentialView;
 use rota_projections::live::Live;
-use rota_projections::replay_index::{CLAIM_SECONDS, ReplayIndex};
+use rota_projections::replay_index::ReplayIndex;
 use rota_projections::{Details, Recorded};
 use uuid::Uuid;
 
 /// A command before it is known what it meets.
 #[derive(Clone, Debug)]
-struct Step {
+pub struct Step {
     /// What is asked.
-    command: u8,
+    pub command: u8,
     /// Of whom: one of those that there are.
-    target: u8,
+    pub target: u8,
     /// Seconds since the step before.
-    later: u32,
+    pub later: u32,
     /// A grace period or a deadline, of a few sizes.
-    seconds: u8,
+    pub seconds: u8,
     /// Which idempotency key is claimed, if one is.
-    key: Option<u8>,
+    pub key: Option<u8>,
 }
 
-fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
+pub fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
     let later = prop_oneof![4 => 0u32..3, 3 => 3u32..200, 1 => 3_000u32..200_000];
     let key = prop_oneof![2 => Just(None), 3 => (0u8..12).prop_map(Some)];
     let step = (any::<u8>(), any::<u8>(), later, any::<u8>(), key)
@@ -55,18 +52,18 @@ fn steps(count: usize) -> impl Strategy<Value = Vec<Step>> {
 }
 
 /// Makes a history: decides, and records as the committer does.
-struct Writer {
-    history: Vec<Recorded>,
-    now: Timestamp,
+pub struct Writer {
+    pub history: Vec<Recorded>,
+    pub now: Timestamp,
     sequences: BTreeMap<StreamId, u32>,
     workspaces: Vec<(WorkspaceId, Workspace)>,
-    credentials: Vec<Credential>,
+    pub credentials: Vec<Credential>,
     /// What is kept sealed, found by folding, as the service finds it.
-    live: Live,
+    pub live: Live,
     replays: ReplayIndex,
 }
 
-fn number(n: u128) -> Uuid {
+pub fn number(n: u128) -> Uuid {
     Uuid::from_u128(0x0199_0000_0000_7000_8000_0000_0000_0000 | n)
 }
 
@@ -83,7 +80,7 @@ impl Writer {
         }
     }
 
-    fn record(
+    pub fn record(
         &mut self,
         stream: StreamId,
         workspace: WorkspaceId,
@@ -133,7 +130,7 @@ impl Writer {
         self.history.push(recorded);
     }
 
-    fn next_id(&self) -> EventId {
+    pub fn next_id(&self) -> EventId {
         EventId(number(self.history.len() as u128 + 1))
     }
 
@@ -167,6 +164,8 @@ impl Writer {
         match step.command % 16 {
             2 if step.target.is_multiple_of(4) => self.set_policy(step),
             2 if step.target % 4 == 1 => self.keep_token_keys(step),
+            2 if step.target % 8 == 3 => self.keep(step),
+            10 if step.target.is_multiple_of(2) => self.campaign(step),
             3 => self.use_old_secret(step),
             4 => self.shred(step),
             5 => self.webhook(step),
@@ -355,7 +354,7 @@ impl Writer {
     }
 
     /// Mostly one of the last few, so that a credential sees many changes.
-    fn pick(&self, step: &Step) -> usize {
+    pub fn pick(&self, step: &Step) -> usize {
         let count = self.credentials.len();
         let among = if step.target.is_multiple_of(8) { count } else { count.min(3) };
         count - 1 - usize::from(step.target / 8) % among
@@ -488,276 +487,10 @@ impl Writer {
     }
 }
 
-fn history(steps: &[Step]) -> Vec<Recorded> {
+pub fn history(steps: &[Step]) -> Vec<Recorded> {
     let mut writer = Writer::new();
     for step in steps {
         writer.step(step);
     }
     writer.history
-}
-
-#[derive(Default)]
-struct Tip {
-    live: Live,
-    replays: ReplayIndex,
-}
-
-impl Tip {
-    fn of(history: &[Recorded]) -> Self {
-        let mut tip = Self::default();
-        tip.take(history);
-        tip
-    }
-
-    fn take(&mut self, history: &[Recorded]) {
-        for recorded in history {
-            self.live.apply(&recorded.fact());
-            self.replays.apply(&recorded.fact());
-        }
-    }
-
-    fn bytes(&self) -> (Vec<u8>, Vec<u8>) {
-        let mut replays = Vec::new();
-        self.replays.encode(&mut replays);
-        (live_bytes(&self.live), replays)
-    }
-}
-
-/// A snapshot's bytes, in portions of three.
-fn slots(live: &Live, out: &mut Vec<u8>) {
-    let mut written = 0;
-    loop {
-        let mut portion = Vec::new();
-        let count = live.encode_slots(written, 3, &mut portion);
-        out.extend_from_slice(&(count as u64).to_le_bytes());
-        out.extend_from_slice(&portion);
-        if count == 0 {
-            return;
-        }
-        written += count;
-    }
-}
-
-fn live_bytes(live: &Live) -> Vec<u8> {
-    let mut out = Vec::new();
-    slots(live, &mut out);
-    live.encode_rest(&mut out);
-    out
-}
-
-/// What the bytes don't show: the tables that are built beside them.
-fn assert_same(found: &Live, expected: &Live, history: &[Recorded]) {
-    assert_eq!(found.next_due(), expected.next_due());
-    let end = Timestamp::from_micros(i64::MAX);
-    assert_eq!(found.due(end, usize::MAX), expected.due(end, usize::MAX));
-    let last = expected.last_time();
-    for (workspace, _) in expected.workspaces() {
-        assert!(found.webhooks_of(workspace).eq(expected.webhooks_of(workspace)), "webhooks of {workspace}");
-        assert_eq!(found.places(workspace), expected.places(workspace), "places of {workspace}");
-    }
-    for session in history.iter().filter_map(|r| ended(&r.record.event)) {
-        assert_eq!(found.has_ended(session), expected.has_ended(session), "the end of {session}");
-    }
-    for stream in history.iter().map(|r| r.record.stream).collect::<BTreeSet<_>>() {
-        assert_eq!(found.sequence(&stream), expected.sequence(&stream), "the sequence of {stream}");
-        let id = CredentialId(stream.id);
-        let (Some(a), Some(b)) = (found.credential(id), expected.credential(id)) else { continue };
-        assert_eq!((a.state, a.public_id, a.roles), (b.state, b.public_id, b.roles));
-        assert_eq!((a.mode, a.epoch), (b.mode, b.epoch));
-        let by_public = found.by_public_id(&b.public_id).map(|c| c.state.id);
-        assert_eq!(by_public, Some(b.state.id));
-        for now in [last, last.plus_seconds(30), last.plus_seconds(90_000)] {
-            let digests = |live: &Live| live.candidates(&b.public_id, now).map(|c| c.digests);
-            assert_eq!(digests(found), digests(expected), "what opens {stream} at {now}");
-        }
-        assert_eq!(found.sealed_secrets(id).secrets, expected.sealed_secrets(id).secrets);
-        for kind in Kind::ALL {
-            assert_eq!(found.count(b.state.workspace, kind), expected.count(b.state.workspace, kind));
-        }
-    }
-}
-
-fn ended(event: &Event) -> Option<Uuid> {
-    match event {
-        Event::Observation(ObservationEvent::SessionEnded(e)) => Some(e.session),
-        _ => None,
-    }
-}
-
-fn views(history: &[Recorded]) -> BTreeMap<Uuid, Option<CredentialView>> {
-    let mut views = BTreeMap::new();
-    take_views(&mut views, history);
-    views
-}
-
-fn take_views(views: &mut BTreeMap<Uuid, Option<CredentialView>>, history: &[Recorded]) {
-    for recorded in history {
-        let view = views.entry(recorded.record.stream.id).or_default();
-        CredentialView::step(view, &recorded.fact(), recorded.details.as_ref());
-    }
-}
-
-fn at(history: &[Recorded], share: f64) -> usize {
-    ((history.len() as f64 * share) as usize).min(history.len())
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
-
-    /// Invariant 7: where a fold stopped does not show in what it folds to.
-    #[test]
-    fn a_prefix_and_the_rest_are_the_whole(steps in steps(160), share in 0.0..1.0f64) {
-        let history = history(&steps);
-        let (prefix, rest) = history.split_at(at(&history, share));
-        let whole = Tip::of(&history);
-        let mut resumed = Tip::of(prefix);
-        resumed.take(rest);
-        prop_assert_eq!(resumed.bytes(), whole.bytes());
-        prop_assert_eq!(&resumed.replays, &whole.replays);
-        assert_same(&resumed.live, &whole.live, &history);
-        let mut resumed = views(prefix);
-        take_views(&mut resumed, rest);
-        prop_assert_eq!(resumed, views(&history));
-    }
-
-    /// An event that comes twice changes nothing, whenever it comes again.
-    #[test]
-    fn twice_is_once_in_the_live_view(steps in steps(80), share in 0.0..1.0f64) {
-        let history = history(&steps);
-        let mut live = Live::default();
-        for (position, recorded) in history.iter().enumerate() {
-            live.apply(&recorded.fact());
-            let before = live_bytes(&live);
-            live.apply(&recorded.fact());
-            let earlier = &history[(position as f64 * share) as usize];
-            live.apply(&earlier.fact());
-            prop_assert_eq!(live_bytes(&live), before, "after {} again", position);
-        }
-        assert_same(&live, &Tip::of(&history).live, &history);
-    }
-
-    /// A snapshot loses nothing: what is read from it is what was written, also after more events.
-    #[test]
-    fn what_is_decoded_encodes_to_the_same_bytes(steps in steps(160), share in 0.0..1.0f64) {
-        let history = history(&steps);
-        let (prefix, rest) = history.split_at(at(&history, share));
-        let written = Tip::of(prefix);
-        let (live, replays) = written.bytes();
-        let (mut live_reader, mut replay_reader) = (Reader(&live), Reader(&replays));
-        let mut read = Tip {
-            live: Live::decode(&mut live_reader).unwrap(),
-            replays: ReplayIndex::decode(&mut replay_reader).unwrap(),
-        };
-        prop_assert!(live_reader.0.is_empty() && replay_reader.0.is_empty(), "every byte was read");
-        prop_assert_eq!(read.bytes(), (live, replays));
-        prop_assert_eq!(&read.replays, &written.replays);
-        assert_same(&read.live, &written.live, prefix);
-        read.take(rest);
-        let whole = Tip::of(&history);
-        prop_assert_eq!(read.bytes(), whole.bytes());
-        prop_assert_eq!(&read.replays, &whole.replays);
-        assert_same(&read.live, &whole.live, &history);
-    }
-
-    /// Bytes that end early are refused, not read as less.
-    #[test]
-    fn a_shortened_snapshot_is_refused(steps in steps(60), share in 0.0..1.0f64) {
-        let history = history(&steps);
-        let (live, replays) = Tip::of(&history).bytes();
-        let cut = |bytes: &[u8]| bytes[..(bytes.len() as f64 * share) as usize].to_vec();
-        prop_assert!(Live::decode(&mut Reader(&cut(&live))).is_none());
-        prop_assert!(ReplayIndex::decode(&mut Reader(&cut(&replays))).is_none());
-    }
-
-    /// A snapshot that is written while events come in, its records at different instants, is the whole once what
-    /// came since it was begun is taken in again.
-    #[test]
-    fn a_snapshot_written_in_between_is_whole(
-        steps in steps(160),
-        shares in prop::collection::vec(0.0..1.0f64, 8),
-    ) {
-        let history = history(&steps);
-        let mut points: Vec<_> = shares.iter().map(|share| at(&history, *share)).collect();
-        points.sort_unstable();
-        let begun = points[0];
-        let mut bytes = Vec::new();
-        let mut tip = Tip::of(&history[..begun]);
-        let (mut folded, mut written) = (begun, 0);
-        for point in &points[1..points.len() - 1] {
-            tip.take(&history[folded..*point]);
-            folded = *point;
-            let mut portion = Vec::new();
-            let count = tip.live.encode_slots(written, 2, &mut portion);
-            if count > 0 {
-                bytes.extend_from_slice(&(count as u64).to_le_bytes());
-                bytes.extend_from_slice(&portion);
-                written += count;
-            }
-        }
-        loop {
-            let mut portion = Vec::new();
-            let count = tip.live.encode_slots(written, 2, &mut portion);
-            bytes.extend_from_slice(&(count as u64).to_le_bytes());
-            bytes.extend_from_slice(&portion);
-            written += count;
-            if count == 0 {
-                break;
-            }
-        }
-        tip.take(&history[folded..points[points.len() - 1]]);
-        tip.live.encode_rest(&mut bytes);
-        tip.replays.encode(&mut bytes);
-
-        let mut reader = Reader(&bytes);
-        let mut read = Tip {
-            live: Live::decode(&mut reader).unwrap(),
-            replays: ReplayIndex::decode(&mut reader).unwrap(),
-        };
-        read.live.resume_at(Position(begun as u64));
-        read.take(&history[begun..]);
-        let whole = Tip::of(&history);
-        prop_assert_eq!(read.bytes(), whole.bytes());
-        prop_assert_eq!(&read.replays, &whole.replays);
-        assert_same(&read.live, &whole.live, &history);
-    }
-}
-
-/// The histories above reach what they are meant to: every event of a credential, and a key that is used afresh.
-#[test]
-fn the_histories_are_eventful() {
-    use proptest::strategy::ValueTree;
-    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
-    let mut types = BTreeSet::new();
-    let mut afresh = false;
-    for _ in 0..64 {
-        let steps = steps(160).new_tree(&mut runner).unwrap().current();
-        let mut keys: BTreeMap<[u8; 32], Timestamp> = BTreeMap::new();
-        for recorded in history(&steps) {
-            types.insert(recorded.record.event.type_name());
-            if let Some(claim) = recorded.record.claim
-                && let Some(before) = keys.insert(claim.key.0, recorded.record.time)
-            {
-                assert!(recorded.record.time >= before.plus_seconds(CLAIM_SECONDS));
-                afresh = true;
-            }
-        }
-    }
-    assert!(afresh, "no key was used afresh");
-    // What belongs to managed rotations, to campaigns and to the ledger as a whole has histories of its own, in the
-    // domain's tests.
-    let elsewhere = [
-        "rota.connection.",
-        "rota.managed-rotation.",
-        "rota.name-space.",
-        "rota.ledger.",
-        "rota.campaign.",
-        "rota.custody.",
-    ];
-    let missing: Vec<_> = Event::types()
-        .filter(|name| !types.contains(name) && !elsewhere.iter().any(|prefix| name.starts_with(prefix)))
-        .collect();
-    let expected = ["rota.credential.rotation-refused.v1", "rota.credential.leak-reported.v1"];
-    assert_eq!(missing, expected, "events that never come up");
 }
