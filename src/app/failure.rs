@@ -55,7 +55,7 @@ pub enum Failure {
     #[error("this takes longer than is waited for, and goes on; look at the rotation later")]
     GoesOn,
     /// There are as many as there may be.
-    #[error("there may be at most {most} {what}; delete one first")]
+    #[error("there may be at most {most} {what}; end or delete one first")]
     TooMany {
         /// Of what.
         what: &'static str,

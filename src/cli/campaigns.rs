@@ -15,6 +15,8 @@ use rota::file::write_whole;
 
 /// A campaign that goes on is looked at this often.
 const LOOK: Duration = Duration::from_millis(250);
+/// The obstacle that can be taken away by registering a key.
+const NO_RECIPIENT: &str = "no-recipient";
 /// Items that are asked for at once.
 const ITEMS: &str = "1000";
 
@@ -138,12 +140,7 @@ impl RotateAll {
             let whole = whole(&remote, &text(&planned["id"]), None).await?;
             print_items(format, &whole);
             if format == Format::Table {
-                let hash = text(&whole["planHash"]);
-                say!(
-                    "\n{} credentials; nothing was rotated. Carry it out with:",
-                    text(&whole["counts"]["items"])
-                );
-                say!("  rota rotate-all --plan {hash}");
+                advise(&whole);
             }
             return Ok(());
         };
@@ -156,6 +153,26 @@ impl RotateAll {
             return Ok(());
         }
         follow(&remote, &id, format).await
+    }
+}
+
+/// What can be done with a plan.
+fn advise(plan: &Value) {
+    let obstacles = plan["obstacles"].as_object();
+    let count = |name: &str| obstacles.and_then(|all| all.get(name)?.as_u64()).unwrap_or(0);
+    let without = count(NO_RECIPIENT);
+    let kept: u64 = obstacles.iter().flat_map(|all| all.values()).filter_map(Value::as_u64).sum();
+    let items = plan["counts"]["items"].as_u64().unwrap_or(0);
+    say!("\n{items} credentials, of which {kept} can't be rotated; nothing was rotated.");
+    if without > 0 && plan["settings"]["withoutRecipient"] == "refuse" {
+        say!(
+            "The owners of {without} have registered no key (`rota owners key`): have them do so, and plan anew,"
+        );
+        say!("or plan with --skip-without-key.");
+    } else if kept == items {
+        say!("There is nothing to carry out: see the obstacles.");
+    } else {
+        say!("Carry it out with:\n  rota rotate-all --plan {}", text(&plan["planHash"]));
     }
 }
 
@@ -199,7 +216,7 @@ async fn whole(remote: &Remote, id: &str, outcome: Option<&str>) -> Result<Value
     let mut whole: Option<Value> = None;
     let mut after: Option<String> = None;
     loop {
-        let mut query = vec![("limit", ITEMS)];
+        let mut query = vec![("limit", ITEMS), ("names", "true")];
         query.extend(outcome.map(|outcome| ("outcome", outcome)));
         query.extend(after.as_deref().map(|after| ("after", after)));
         let mut page = remote.get(&path, &query).await?;
@@ -222,6 +239,8 @@ async fn whole(remote: &Remote, id: &str, outcome: Option<&str>) -> Result<Value
 
 fn print_items(format: Format, campaign: &Value) {
     let columns = [
+        "name",
+        "kind",
         "credentialId",
         "version",
         "ownerId",

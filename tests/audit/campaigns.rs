@@ -234,6 +234,13 @@ async fn credentials_of_owners_without_a_key_are_named_and_refused_or_passed_ove
     let alone = App { id, public, secret };
     let plan = team.plan(&[&app, &alone], json!({})).await;
     assert_eq!(plan["obstacles"], json!({ "no-recipient": 1 }));
+    // Whoever reads a plan sees what it is about.
+    let path = format!("/v1/campaigns/{}?names=true", text(&plan["id"]));
+    let named = team.operator().get(&path).await.expect(200).json();
+    assert_eq!(
+        (&named["items"][0]["name"], &named["items"][0]["kind"], &plan["items"][0]["name"]),
+        (&json!("app"), &json!("client"), &Value::Null)
+    );
     assert_eq!(team.apply(&plan).await.expect(409).code(), "owners-without-key");
     let plan = team.plan(&[&app, &alone], json!({ "withoutRecipient": "skip" })).await;
     team.apply(&plan).await.expect(200);
@@ -444,6 +451,37 @@ async fn a_campaign_is_what_it_was_after_a_restart_from_a_snapshot() {
     team.service.clock.set(start.plus_seconds(60));
     let ended = team.until(&plan, "ended").await;
     assert_eq!(ended["counts"]["done"], 2);
+}
+
+/// If this fails, whoever looked at twenty plans in an emergency can't make the one that is right.
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_that_were_never_applied_make_room_and_what_goes_on_does_not() {
+    let team = Team::new().await;
+    let operator = team.operator();
+    let app = team.app("client").await;
+    let waits = team.plan(&[&app], json!({ "waveSize": 1, "wavePauseSeconds": 60 })).await;
+    let status = async |plan: &Value| text(&team.campaign(plan).await["status"]);
+    let mut plans = Vec::new();
+    for _ in 0..19 {
+        plans.push(team.plan(&[&app], json!({})).await);
+    }
+    assert_eq!(status(&waits).await, "planned");
+    plans.push(team.plan(&[&app], json!({})).await);
+    assert_eq!((status(&waits).await, status(&plans[0]).await), ("ended".to_owned(), "planned".to_owned()));
+    // Twenty that are paused are kept.
+    let more: Vec<_> = futures_util::future::join_all((0..20).map(|_| team.app("client"))).await;
+    for (one, plan) in more.iter().zip(&plans) {
+        let path = format!("/v1/campaigns/{}/end", text(&plan["id"]));
+        operator.post(&path, json!({})).await.expect(200);
+        let apps = [one, &app];
+        let plan = team.plan(&apps, json!({ "waveSize": 1, "wavePauseSeconds": 86_400 })).await;
+        team.apply(&plan).await.expect(200);
+        let path = format!("/v1/campaigns/{}/pause", text(&plan["id"]));
+        operator.post(&path, json!({})).await.expect(200);
+    }
+    let body = json!({ "workspaceId": team.workspace, "credentialIds": [app.id] });
+    let refused = operator.post("/v1/campaigns", body).await.expect(409);
+    assert_eq!(refused.code(), "too-many");
 }
 
 /// If this fails, an auditor is not told who was given which secret, by whose plan, sealed to whose key.

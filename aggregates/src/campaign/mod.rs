@@ -445,6 +445,11 @@ impl Campaign {
 }
 
 impl Tally {
+    /// All of them.
+    pub fn items(&self) -> u32 {
+        self.waiting + self.done + self.failed + self.skipped
+    }
+
     fn of(&mut self, standing: &Standing) -> &mut u32 {
         match standing {
             Standing::Waiting => &mut self.waiting,

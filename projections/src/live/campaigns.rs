@@ -82,6 +82,10 @@ impl Campaigns {
             }
             _ => {}
         }
+        // What was only planned is in the ledger, and of no use here: plans may be made again and again.
+        if !live.state.is_open() && live.state.applied_at.is_none() {
+            live.state.items = Vec::new();
+        }
         if live.state.stage == Stage::Running {
             self.running.insert(id);
         } else {

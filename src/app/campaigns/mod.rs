@@ -13,6 +13,7 @@ use rota_aggregates::authority::Role;
 use rota_aggregates::campaign::{
     Campaign, CampaignCommand, CampaignEvent, CampaignRefusal, Item, PlanCampaign, Selector, Settings, Stage,
 };
+use rota_aggregates::credential::Kind;
 use rota_aggregates::ids::Hash;
 use rota_aggregates::record::Record;
 use rota_aggregates::{CampaignId, CredentialId, Event, Position, StreamId, Timestamp, WorkspaceId};
@@ -64,6 +65,12 @@ pub struct ItemView {
     pub item: Item,
     /// Whether its sealed secret is kept.
     pub kept: bool,
+    /// How its credential's secret is presented.
+    pub kind: Option<Kind>,
+    /// The credential's public identifier.
+    pub public_id: Option<String>,
+    /// The credential's name, where it is asked for and was not erased.
+    pub name: Option<String>,
 }
 
 /// Items of a campaign.
@@ -106,9 +113,7 @@ impl App {
         self.check_named(new.workspace, &new.selector)?;
         for _ in 0..ATTEMPTS_MAX {
             let (caller, mut expected, now) = self.campaign_ground(caller, new.workspace)?;
-            if self.tip.tip.read().live.open_campaigns(new.workspace) >= OPEN_MAX {
-                return Err(Failure::TooMany { what: "campaigns that are not over", most: OPEN_MAX });
-            }
+            self.make_room(&caller, new.workspace).await?;
             let items = self.select(new.workspace, &new.selector, &settings, now);
             let plan = select::hash(new.workspace, &new.selector, &settings, &items)?;
             let mut entropy = self.entropy()?;
@@ -134,6 +139,25 @@ impl App {
             }
         }
         Err(Failure::Overloaded)
+    }
+
+    /// Drops the oldest plan that was never applied, where there are as many campaigns as there may be: plans are looked
+    /// at and made again until one is right.
+    async fn make_room(&self, caller: &Caller, workspace: Option<WorkspaceId>) -> Result<(), Failure> {
+        let oldest = {
+            let tip = self.tip.tip.read();
+            if tip.live.open_campaigns(workspace) < OPEN_MAX {
+                return Ok(());
+            }
+            let planned = |live: &&LiveCampaign| {
+                live.state.workspace == workspace && live.state.stage == Stage::Planned
+            };
+            let planned = tip.live.campaigns_after(None).filter(planned);
+            planned.min_by_key(|live| live.planned).map(|live| live.state.id)
+        };
+        let what = "campaigns that go on or are paused";
+        let oldest = oldest.ok_or(Failure::TooMany { what, most: OPEN_MAX })?;
+        self.end_campaign(caller, oldest).await.map(drop)
     }
 
     /// Carries a plan out, if it is the one that is meant and nothing has moved since.
@@ -233,8 +257,9 @@ impl App {
         standing: Option<&str>,
         from: usize,
         limit: usize,
+        names: bool,
     ) -> Result<(CampaignView, ItemPage), Failure> {
-        let (mut view, planned, page) = {
+        let (mut view, planned, mut page) = {
             let tip = self.tip.tip.read();
             let live = tip.live.campaign(id).ok_or(Failure::NotFound("campaign"))?;
             may_read(caller, live.state.workspace)?;
@@ -242,9 +267,16 @@ impl App {
             let mut asked = live.state.items.iter().enumerate().skip(from).filter(asked);
             let items = asked.by_ref().take(limit);
             let items: Vec<_> = items
-                .map(|(_, item)| ItemView {
-                    item: item.clone(),
-                    kept: live.kept.contains_key(&item.planned.credential),
+                .map(|(_, item)| {
+                    let id = item.planned.credential;
+                    let of = tip.live.credential(id);
+                    ItemView {
+                        item: item.clone(),
+                        kept: live.kept.contains_key(&id),
+                        kind: of.map(|of| of.state.kind),
+                        public_id: of.map(|of| of.public_id.text()),
+                        name: None,
+                    }
                 })
                 .collect();
             let next = asked.next().map(|(index, _)| index);
@@ -252,6 +284,9 @@ impl App {
             (view, planned, ItemPage { items, next })
         };
         view.reason = self.reason_at(planned).await?;
+        for one in page.items.iter_mut().filter(|_| names) {
+            one.name = self.view(one.item.planned.credential, None).await?.and_then(|seen| seen.name);
+        }
         Ok((view, page))
     }
 
@@ -340,7 +375,7 @@ fn seen(live: &LiveCampaign) -> (CampaignView, Position) {
     }
     let view = CampaignView {
         state: live.state.without_items(),
-        items: live.state.items.len(),
+        items: live.state.tally.items() as usize,
         kept: live.kept.len(),
         obstacles,
         reason: None,

@@ -128,6 +128,9 @@ fn item(campaign: CampaignId, view: &ItemView) -> Value {
     let secret = view.kept.then(|| format!("/v1/campaigns/{campaign}/items/{id}/secret"));
     json!({
         "credentialId": id,
+        "kind": view.kind,
+        "publicId": view.public_id,
+        "name": view.name,
         "version": planned.version,
         "ownerId": planned.owner,
         "recipient": planned.recipient,
@@ -152,7 +155,7 @@ const SHOWN: usize = 1_000;
 
 /// Shows a campaign after a change. Whoever may change it may see what came of it.
 async fn shown(request: &Request, caller: &Caller, id: CampaignId, position: Option<Position>) -> Outcome {
-    let (view, page) = request.app().campaign(caller, id, None, 0, SHOWN).await?;
+    let (view, page) = request.app().campaign(caller, id, None, 0, SHOWN, false).await?;
     Ok(changed(request, position, &with_items(&view, &page)))
 }
 
@@ -167,7 +170,7 @@ pub(super) async fn plan(request: Request, payload: web::Payload) -> HttpRespons
         let body: PlanBody = body::json(&body::bytes(payload).await?)?;
         let new = body.campaign(&caller)?;
         let (id, position) = request.app().plan_campaign(&caller, &new).await?;
-        let (view, page) = request.app().campaign(&caller, id, None, 0, SHOWN).await?;
+        let (view, page) = request.app().campaign(&caller, id, None, 0, SHOWN, false).await?;
         Ok(builder(request, StatusCode::CREATED)
             .insert_header(("Location", format!("/v1/campaigns/{id}")))
             .insert_header(("Rota-Position", position.to_string()))
@@ -205,6 +208,8 @@ pub(super) async fn list(request: Request) -> HttpResponse {
 #[serde(deny_unknown_fields)]
 struct ItemQuery {
     outcome: Option<String>,
+    #[serde(default)]
+    names: bool,
     limit: Option<usize>,
     after: Option<String>,
 }
@@ -221,7 +226,8 @@ pub(super) async fn get(request: Request) -> HttpResponse {
         }
         let limit = limit(query.limit)?;
         let id = campaign_id(request)?;
-        let (view, page) = request.app().campaign(&caller, id, outcome, from.unwrap_or(0), limit).await?;
+        let (from, app) = (from.unwrap_or(0), request.app());
+        let (view, page) = app.campaign(&caller, id, outcome, from, limit, query.names).await?;
         Ok(ok(request, &with_items(&view, &page)))
     })
     .await
