@@ -8,7 +8,7 @@ use rota_aggregates::record::Record;
 use rota_aggregates::{CredentialId, Position, Timestamp, WorkspaceId};
 use rota_projections::Recorded;
 use rota_projections::audit::Facet;
-use rota_projections::reports::{Definition, Owned, Question, Row, Rows, Run, find};
+use rota_projections::reports::{Definition, Owned, Parameter, Question, Row, Rows, Run, find};
 
 use super::read::AsOf;
 use super::sweep::Sweeper;
@@ -114,7 +114,9 @@ impl App {
             }
             // An owner's credentials are all in its workspace.
             question.workspace = Some(workspace);
-            question.owned = Some(self.owned(owner, workspace, end).await?);
+            if definition.parameters.contains(&Parameter::Owner) {
+                question.owned = Some(self.owned(owner, workspace, end).await?);
+            }
         }
         let skip = ask.after.map_or(0, |cursor| cursor.rows);
         let run = Run::new(definition, question.clone(), Rows::page(skip, ask.limit));

@@ -74,6 +74,9 @@ pub struct Report {
     /// Only credentials of this owner
     #[arg(long, value_name = "ID")]
     owner: Option<String>,
+    /// Only this managed rotation
+    #[arg(long, value_name = "ID")]
+    rotation: Option<String>,
     /// Every report that the other flags leave a question for; with --pack
     #[arg(long, conflicts_with = "name", requires = "pack")]
     all: bool,
@@ -181,6 +184,7 @@ impl Report {
             ("credentialId", &self.credential),
             ("kind", &self.kind),
             ("ownerId", &self.owner),
+            ("rotationId", &self.rotation),
             ("actor", &self.actor),
             ("at", &self.at),
             ("from", &self.from),

@@ -10,6 +10,15 @@
 //! | 14 | 18–24 | c1: version 3, compromised; the auditor may not rotate; s1: version 2, at once version 3, grace over |
 //! | 20 | 25–26 | e1: version 3 revoked; version 4 |
 //! | 30 | 27–34 | c1 revoked; no most age in A; b2; b1: version 2, version 1 used, ended; c2; c1's details erased |
+//!
+//! What a few reports ask about comes in a sequel:
+//!
+//! | day | positions | |
+//! |---|---|---|
+//! | 32 | 35–37 | the auditor's key gets an age key, and answers for s1 and c2 |
+//! | 33 | 38–46 | a campaign over s1 and c2, without grace |
+//! | 34 | 47–49 | c2 is its own again; the next keys of session tokens and of the ledger, which has both for a day |
+//! | 36 | 50–51 | the private parts of the keys before are destroyed |
 
 use std::time::Duration;
 
@@ -39,6 +48,9 @@ pub struct Ids {
     pub c1: String,
     pub e1: String,
     pub b1: String,
+    pub s1: String,
+    pub c2: String,
+    pub key: String,
 }
 
 /// An instant, as days and seconds after the start.
@@ -98,7 +110,7 @@ impl History {
             names: vec![
                 (a.clone(), "A"),
                 (b.clone(), "B"),
-                (key, "key"),
+                (key.clone(), "key"),
                 (c1.clone(), "c1"),
                 (e1.clone(), "e1"),
                 (b1.clone(), "b1"),
@@ -107,7 +119,7 @@ impl History {
             a: a.clone(),
             b: b.clone(),
             auditor: auditor.clone(),
-            ids: Ids { c1: c1.clone(), e1: e1.clone(), b1: b1.clone() },
+            ids: Ids { c1: c1.clone(), e1: e1.clone(), b1: b1.clone(), key, ..Ids::default() },
         };
         history.until(8).await;
 
@@ -158,7 +170,45 @@ impl History {
         post(format!("/v1/credentials/{c1}/erase-details"), json!({})).await;
         history.until(35).await;
         history.to(31, 0);
-        history.names.extend([(s1, "s1"), (b2, "b2"), (c2, "c2")]);
+        history.names.extend([(s1.clone(), "s1"), (b2, "b2"), (c2.clone(), "c2")]);
+        (history.ids.s1, history.ids.c2) = (s1, c2);
+        history
+    }
+
+    /// The history with its sequel.
+    pub async fn write_with_sequel() -> Self {
+        let mut history = Self::write().await;
+        let operator = history.service.operator.clone();
+        let Ids { key, s1, c2, .. } = &history.ids;
+        let put = async |path: &str, body: serde_json::Value| {
+            let body = Some(body.to_string().into_bytes());
+            operator.send(reqwest::Method::PUT, path, &[], body).await.unwrap().expect(200);
+        };
+        let owner = async |of: &str, owner: Option<&str>| {
+            put(&format!("/v1/credentials/{of}/owner"), json!({ "ownerId": owner })).await;
+        };
+        history.to(32, 0);
+        let recipient = age::x25519::Identity::generate().to_public().to_string();
+        put(&format!("/v1/credentials/{key}/recipient"), json!({ "recipient": recipient })).await;
+        owner(s1, Some(key.as_str())).await;
+        owner(c2, Some(key.as_str())).await;
+
+        history.to(33, 0);
+        let selected =
+            json!({ "workspaceId": history.a, "credentialIds": [s1, c2], "gracePeriodSeconds": 0 });
+        let plan = operator.post("/v1/campaigns", selected).await.expect(201).json();
+        let apply = format!("/v1/campaigns/{}/apply", plan["id"].as_str().unwrap());
+        operator.post(&apply, json!({ "planHash": plan["planHash"] })).await.expect(200);
+        history.until(47).await;
+
+        history.to(34, 0);
+        owner(c2, None).await;
+        operator.post("/v1/admin/token-keys", json!({})).await.expect(200);
+        operator.post("/v1/ledger/keys", json!({ "overlapSeconds": DAY })).await.expect(200);
+        history.until(50).await;
+        history.to(36, 0);
+        history.until(52).await;
+        history.names.push((recipient, "age"));
         history
     }
 

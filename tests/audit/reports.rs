@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::history::{History, at};
+use crate::history::{History, Ids, at};
 use crate::support::{Caller, text};
 
 /// What a report answers as JSON.
@@ -283,6 +283,7 @@ async fn what_there_was() {
 
     let columns = "credentialId version reportedAt replacedPosition deadAt deadPosition ended secondsToReplacement \
                    secondsToDeath targetSeconds met";
+    same(&history.rows("compromises", &first, columns).await, &[]);
     same(&history.rows("compromises", &second, columns).await, &[]);
     same(
         &history.rows("compromises", &format!("{third}&targetSeconds=60"), columns).await,
@@ -290,19 +291,29 @@ async fn what_there_was() {
     );
 
     let columns = "position ofPosition part because actorKind";
+    let replaced = "22 20 secret rota.credential.old-secret-expired.v1 operator";
+    let of_s1 = [replaced, "24 21 secret rota.credential.old-secret-expired.v1 scheduler"];
+    let of_c1 = [
+        "34 5 details time-or-erasure operator",
+        "34 8 details time-or-erasure operator",
+        "34 18 details time-or-erasure operator",
+        "34 27 details time-or-erasure operator",
+    ];
     same(&history.rows("erasures", &second, columns).await, &[]);
-    same(
-        &history.rows("erasures", last, columns).await,
-        &[
-            "22 20 secret rota.credential.old-secret-expired.v1 operator",
-            "24 21 secret rota.credential.old-secret-expired.v1 scheduler",
-            "34 5 details time-or-erasure operator",
-            "34 8 details time-or-erasure operator",
-            "34 18 details time-or-erasure operator",
-            "34 27 details time-or-erasure operator",
-        ],
-    );
+    // After the second rotation of s1, whose grace period goes on.
+    same(&history.rows("erasures", "asOf=24", columns).await, &[replaced]);
+    same(&history.rows("erasures", last, columns).await, &[&of_s1[..], &of_c1[..]].concat());
+    let filtered = format!("{last}&credentialId={}", history.ids.c1);
+    same(&history.rows("erasures", &filtered, columns).await, &of_c1);
+    same(&history.rows("erasures", &format!("{last}&kind=signing"), columns).await, &of_s1);
+    same(&history.rows("erasures", &format!("{last}&actor=scheduler"), columns).await, &of_s1[1..]);
+}
 
+/// If this fails, samples are drawn from a population that is not all of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn population() {
+    let history = History::write().await;
+    let [first, second, _] = History::instants();
     // Of the whole deployment: 17 events by day 6, of which 7 came on day 0 and 1 without a workspace.
     let columns = "type events firstPosition lastPosition";
     let day6 = history.rows_of(&format!("population?{first}"), columns).await;
@@ -324,9 +335,122 @@ async fn what_there_was() {
     );
     let between = history.rows_of(&format!("population?{second}&since=18"), columns).await;
     same(&between, &["rota.workspace.policy-set.v1 1 17 17"]);
+    let day13 = history.rows_of(&format!("population?{second}"), columns).await;
+    let policies = "rota.workspace.policy-set.v1 2 4 17";
+    same(&day13, &[&day6.iter().map(String::as_str).collect::<Vec<_>>()[..10], &[policies]].concat());
+    same(
+        &history.rows_of("population?asOf=35", columns).await,
+        &[
+            "rota.credential.issued.v1 7 3 33",
+            "rota.credential.old-secret-expired.v1 5 11 32",
+            "rota.credential.old-secret-used.v1 3 9 31",
+            "rota.credential.prepared-secret-rotated.v1 1 15 15",
+            "rota.credential.revoked.v1 1 27 27",
+            "rota.credential.rotation-cancelled.v1 1 13 13",
+            "rota.credential.rotation-prepared.v1 2 12 14",
+            "rota.credential.rotation-refused.v1 1 19 19",
+            "rota.credential.secret-revoked.v1 1 25 25",
+            "rota.credential.secret-rotated.v1 6 8 30",
+            "rota.ledger.key-added.v1 1 0 0",
+            "rota.token-keys.key-made.v1 1 0 0",
+            "rota.workspace.opened.v1 2 1 2",
+            "rota.workspace.policy-set.v1 3 4 28",
+            "rota.workspace.sealed-parts-shredded.v1 1 34 34",
+        ],
+    );
+    // Of some credentials, nothing that is of none.
+    same(
+        &history.rows_of("population?asOf=35&kind=signing", columns).await,
+        &[
+            "rota.credential.issued.v1 1 20 20",
+            "rota.credential.old-secret-expired.v1 2 22 24",
+            "rota.credential.secret-rotated.v1 2 21 23",
+        ],
+    );
     let columns = "position cause signsAt actorKind";
     let keys = history.rows_of("token-keys?asOf=35", columns).await;
     same(&keys, &["0 first true scheduler"]);
+}
+
+/// If this fails, nobody can say whose plan replaced a secret, who was to get it, or which key signed when.
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_owners_and_keys() {
+    let history = History::write_with_sequel().await;
+    let Ids { key, c2, .. } = &history.ids;
+    let as_of = |day: u64| format!("asOf={}", at(day, 0));
+
+    let columns = "position credentialId what ownerId recipient actorKind";
+    let said = [
+        "35 key recipient  age operator",
+        "36 s1 owner key  operator",
+        "37 c2 owner key  operator",
+        "47 c2 owner c2  operator",
+    ];
+    same(&history.rows("custody", &as_of(31), columns).await, &[]);
+    same(&history.rows("custody", &as_of(33), columns).await, &said[..3]);
+    same(&history.rows("custody", &as_of(36), columns).await, &said);
+    same(&history.rows("custody", &format!("ownerId={key}"), columns).await, &said[..2]);
+    same(&history.rows("custody", "kind=client", columns).await, &said[2..]);
+    same(&history.rows("custody", "actor=scheduler", columns).await, &[]);
+    let period = format!("from={}&to={}", at(33, 0), at(35, 0));
+    same(&history.rows("custody", &period, columns).await, &said[3..]);
+
+    let columns = "credentialId status plannedVersion ownerId recipient outcome newVersion at position";
+    same(&history.rows("campaigns", &as_of(32), columns).await, &[]);
+    same(
+        &history.rows("campaigns", "asOf=43", columns).await,
+        &["s1 running 3 key age done 4 D33+0 42", "c2 running 1 key age waiting   "],
+    );
+    let ended = ["s1 ended 3 key age done 4 D33+0 42", "c2 ended 1 key age done 2 D33+0 44"];
+    same(&history.rows("campaigns", &as_of(36), columns).await, &ended);
+    same(&history.rows("campaigns", "kind=client", columns).await, &ended[1..]);
+    same(&history.rows("campaigns", &format!("credentialId={c2}"), columns).await, &ended[1..]);
+    // Those that were planned for it, whose ever they are now.
+    same(&history.rows("campaigns", &format!("ownerId={key}"), columns).await, &ended);
+    same(&history.rows("campaigns", &format!("ownerId={key}&kind=signing"), columns).await, &ended[..1]);
+    same(&history.rows("campaigns", &format!("ownerId={c2}"), columns).await, &[]);
+    same(&history.rows("campaigns", &format!("to={}", at(33, 0)), columns).await, &[]);
+
+    let columns = "position signsUntil privatePartDestroyedAt cause signsAt actorKind";
+    let keys = async |name: &str, day: u64| history.rows_of(&format!("{name}?{}", as_of(day)), columns).await;
+    same(&keys("ledger-keys", 31).await, &["0   first true scheduler"]);
+    same(&keys("ledger-keys", 34).await, &["0 D35+0  first true scheduler", "49   call true operator"]);
+    let last = ["0 D35+0 D36+0 first false scheduler", "49   call true operator"];
+    same(&keys("ledger-keys", 36).await, &last);
+    same(&keys("token-keys", 31).await, &["0   first true scheduler"]);
+    same(&keys("token-keys", 34).await, &["0 D34+600  first true scheduler", "48   call false operator"]);
+    let last = ["0 D34+600 D36+0 first false scheduler", "48   call true operator"];
+    same(&keys("token-keys", 36).await, &last);
+
+    // Every report that is about credentials, of one owner's as they are now: the key itself and s1.
+    let mine = async |name: &str, columns: &str| {
+        let query = format!("asOf=52&ownerId={key}");
+        history.rows(name, &query, columns).await
+    };
+    same(&mine("credentials", "credentialId version").await, &["key 1", "s1 4"]);
+    same(&mine("rotations", "credentialId version").await, &["s1 2", "s1 3", "s1 4"]);
+    same(&mine("secret-age", "credentialId version").await, &["key 1", "s1 4"]);
+    same(&mine("out-of-policy", "credentialId seconds").await, &["key 172800", "key 864000"]);
+    same(&mine("old-secrets", "credentialId version").await, &["s1 1", "s1 2", "s1 3"]);
+    same(&mine("compromises", "credentialId").await, &[]);
+    same(&mine("erasures", "position ofPosition").await, &["22 20", "24 21", "41 23"]);
+    same(
+        &mine("population", "type events firstPosition lastPosition").await,
+        &[
+            "rota.credential.issued.v1 2 3 20",
+            "rota.credential.old-secret-expired.v1 2 22 24",
+            "rota.credential.secret-rotated.v1 3 21 41",
+            "rota.custody.owner-set.v1 1 36 36",
+            "rota.custody.recipient-set.v1 1 35 35",
+        ],
+    );
+    // And of a kind besides, page by page.
+    let page =
+        ask(&history.service.operator, "rotations", &format!("ownerId={key}&kind=signing&limit=2")).await;
+    assert_eq!((page["rowCount"].as_u64(), page["rows"].as_array().unwrap().len()), (Some(3), 2));
+    let next = format!("ownerId={key}&kind=signing&limit=2&after={}", text(&page["next"]));
+    let rest = ask(&history.service.operator, "rotations", &next).await;
+    assert_eq!((rest["rows"][0]["version"].as_u64(), &rest["next"]), (Some(4), &Value::Null));
 }
 
 /// If this fails, the same question gives another answer later, and nothing that was reported can be reproduced.
@@ -428,6 +552,8 @@ async fn who_may_ask_and_what_is_refused() {
     let events = history.service.app().head().borrow().0;
     for (path, field) in [
         ("rotations?olderThanDays=3", "olderThanDays"),
+        ("rotations?rotationId=0199c0de-0000-7000-8000-000000000000", "rotationId"),
+        ("policies?ownerId=0199c0de-0000-7000-8000-000000000000", "ownerId"),
         ("rotations?at=2027-01-02T00:00:00Z", "at"),
         ("rotations?colour=red", "colour"),
         ("rotations?format=xml", "query"),

@@ -2,14 +2,29 @@
 
 use std::collections::BTreeMap;
 
+use rota_aggregates::authority::{Actor, ActorKind};
 use rota_aggregates::campaign::{Campaign, CampaignEvent, Item, Standing};
 use rota_aggregates::{CampaignId, CredentialId, Event, Position, WorkspaceId};
 use serde_json::{Value, json};
 
-use super::{Fold, Question, Rows, maybe, text};
+use super::{Asked, Fold, Question, Rows, maybe, name, text};
 use crate::Fact;
 
-pub(super) const TYPES: &[&str] = CampaignEvent::TYPES;
+/// Issues tell the kind of a credential.
+pub(super) const TYPES: &[&str] = &[
+    "rota.credential.issued.v1",
+    "rota.campaign.planned.v1",
+    "rota.campaign.items-planned.v1",
+    "rota.campaign.applied.v1",
+    "rota.campaign.secret-handed-over.v1",
+    "rota.campaign.item-failed.v1",
+    "rota.campaign.item-skipped.v1",
+    "rota.campaign.wave-finished.v1",
+    "rota.campaign.paused.v1",
+    "rota.campaign.resumed.v1",
+    "rota.campaign.ended.v1",
+    "rota.campaign.hand-overs-destroyed.v1",
+];
 
 pub(super) const COLUMNS: &[&str] = &[
     "campaignId",
@@ -46,26 +61,28 @@ struct Told {
 
 struct Campaigns {
     question: Question,
+    asked: Asked,
     told: BTreeMap<CampaignId, Told>,
 }
 
 pub(super) fn fold(question: Question) -> Box<dyn Fold> {
-    Box::new(Campaigns { question, told: BTreeMap::new() })
+    Box::new(Campaigns { asked: Asked::of(&question), question, told: BTreeMap::new() })
 }
 
 impl Fold for Campaigns {
     fn take(&mut self, fact: &Fact<'_>, _: &mut Rows) {
+        self.asked.take(fact.event);
         let Event::Campaign(event) = fact.event else { return };
         let told = self.told.entry(CampaignId(fact.stream.id)).or_default();
         told.workspace = fact.context.workspace;
         told.state.evolve(event);
         let settled = match event {
             CampaignEvent::CampaignPlanned(_) => {
-                told.planned_by = text(fact.context.actor.id);
+                told.planned_by = by(fact.context.actor);
                 return;
             }
             CampaignEvent::CampaignApplied(_) => {
-                told.applied_by = text(fact.context.actor.id);
+                told.applied_by = by(fact.context.actor);
                 return;
             }
             CampaignEvent::SecretHandedOver(e) => e.credential,
@@ -88,7 +105,7 @@ impl Fold for Campaigns {
         let question = &self.question;
         for told in self.told.values().filter(|told| question.covers(told.state.created_at)) {
             let asked = |item: &&Item| {
-                question.credential.is_none_or(|asked| asked == item.planned.credential)
+                self.asked.has(item.planned.credential)
                     && question.owner.is_none_or(|asked| asked == item.planned.owner)
             };
             for item in told.state.items.iter().filter(asked) {
@@ -98,12 +115,20 @@ impl Fold for Campaigns {
     }
 }
 
+/// An actor, as it can be asked for.
+fn by(actor: Actor) -> Value {
+    match actor.kind {
+        ActorKind::Operator | ActorKind::Scheduler => name(&actor.kind),
+        ActorKind::WorkspaceKey | ActorKind::Credential => text(actor.id),
+    }
+}
+
 fn row(told: &Told, item: &Item) -> Vec<Value> {
     let Campaign { id, stage, settings, plan, created_at, applied_at, ended_at, .. } = &told.state;
     let workspace = (told.workspace != WorkspaceId::default()).then_some(told.workspace);
     let settled = told.settled.get(&item.planned.credential);
     let (reason, version, at) = match &item.standing {
-        Standing::Waiting => (Value::Null, None, None),
+        Standing::Waiting => (maybe(item.planned.obstacle.as_ref()), None, None),
         Standing::Done { version, at } => (Value::Null, Some(*version), Some(*at)),
         Standing::Failed { reason, at } => (text(reason), None, Some(*at)),
         Standing::Skipped { reason } => (text(reason), None, None),

@@ -17,6 +17,10 @@ pub enum Parameter {
     Kind,
     /// Credentials of one owner.
     Owner,
+    /// Items that were planned for one owner.
+    PlannedOwner,
+    /// One managed rotation.
+    Rotation,
     /// One actor.
     Actor,
     /// The instant that is asked about.
@@ -47,6 +51,8 @@ impl Parameter {
                 "ownerId",
                 "only credentials of this owner, as the ledger knew it then; a credential without one is its own",
             )],
+            Self::PlannedOwner => &[("ownerId", "only what was planned for this owner")],
+            Self::Rotation => &[("rotationId", "only this managed rotation")],
             Self::Actor => &[("actor", "only by this actor: operator, scheduler, or a credential's id")],
             Self::At => &[(
                 "at",
@@ -276,8 +282,15 @@ pub const ALL: &[Definition] = &[
     Definition {
         name: "erasures",
         question: "Which sealed parts (digests, secrets, answers, personal details) were destroyed, when, and by whom?",
-        limits: "Events and their hashes stay; a part's ciphertext and data key are gone",
-        parameters: &[Parameter::Period],
+        limits: "Events and their hashes stay; a part's ciphertext and data key are gone. What is sealed about a \
+                 webhook, a connection or a managed rotation is of no credential",
+        parameters: &[
+            Parameter::Credential,
+            Parameter::Kind,
+            Parameter::Owner,
+            Parameter::Actor,
+            Parameter::Period,
+        ],
         columns: erasures::COLUMNS,
         types: None,
         by_credential: false,
@@ -310,7 +323,7 @@ pub const ALL: &[Definition] = &[
                    and where did rota and the system disagree?",
         limits: "What a system answered is in the reason as far as it was safe to record; the settings of a rotation \
                  are in its events",
-        parameters: &[Parameter::Actor, Parameter::Period],
+        parameters: &[Parameter::Rotation, Parameter::Actor, Parameter::Period],
         columns: managed::COLUMNS,
         types: Some(managed::TYPES),
         by_credential: false,
@@ -319,8 +332,9 @@ pub const ALL: &[Definition] = &[
     Definition {
         name: "campaigns",
         question: "Which secrets were replaced by a plan, planned and applied by whom, for which owner, with what outcome?",
-        limits: "The period is that in which a plan was made. Whether an owner fetched a sealed secret is not recorded",
-        parameters: &[Parameter::Credential, Parameter::Owner, Parameter::Period],
+        limits: "The period is that in which a plan was made. Whether an owner fetched a sealed secret is not recorded. \
+                 A plan for the whole deployment is told to the operator alone; what it rotated is in rotations",
+        parameters: &[Parameter::Credential, Parameter::Kind, Parameter::PlannedOwner, Parameter::Period],
         columns: campaigns::COLUMNS,
         types: Some(campaigns::TYPES),
         by_credential: false,

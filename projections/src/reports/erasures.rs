@@ -1,11 +1,13 @@
 //! Which sealed parts were destroyed, when, and by whom.
 
+use rota_aggregates::campaign::CampaignEvent;
 use rota_aggregates::observation::ObservationEvent;
-use rota_aggregates::{Event, Timestamp};
+use rota_aggregates::{CredentialId, Event, Position, Timestamp};
 use serde_json::json;
 
-use super::{Fold, Question, Rows, name, text};
+use super::{Asked, Fold, Question, Rows, name, text};
 use crate::Fact;
+use crate::audit::credential_of_event;
 
 pub(super) const COLUMNS: &[&str] = &[
     "position",
@@ -20,15 +22,36 @@ pub(super) const COLUMNS: &[&str] = &[
     "eventId",
 ];
 
-struct Erasures(Question);
+struct Erasures {
+    question: Question,
+    asked: Asked,
+    /// The events about the credentials that are asked about, in order; kept where some are.
+    about: Vec<Position>,
+}
 
 pub(super) fn fold(question: Question) -> Box<dyn Fold> {
-    Box::new(Erasures(question))
+    Box::new(Erasures { asked: Asked::of(&question), question, about: Vec::new() })
+}
+
+/// Whose parts may be beside an event.
+fn whose(fact: &Fact<'_>) -> Option<CredentialId> {
+    match fact.event {
+        Event::Campaign(CampaignEvent::SecretHandedOver(e)) => Some(e.credential),
+        event => credential_of_event(event, &fact.stream),
+    }
 }
 
 impl Fold for Erasures {
     fn take(&mut self, fact: &Fact<'_>, rows: &mut Rows) {
-        if !self.0.covers(fact.time) {
+        let asked = self.question.is_of_credentials();
+        if asked {
+            self.asked.take(fact.event);
+            if whose(fact).is_some_and(|id| self.asked.has(id)) {
+                self.about.push(fact.position);
+            }
+        }
+        let by = |actor| actor == fact.context.actor;
+        if !self.question.covers(fact.time) || !self.question.actor.is_none_or(by) {
             return;
         }
         let because = match fact.event {
@@ -37,6 +60,9 @@ impl Fold for Erasures {
         };
         let time: Timestamp = fact.time;
         for part in fact.event.shredded() {
+            if asked && self.about.binary_search(&part.position).is_err() {
+                continue;
+            }
             rows.add(|| {
                 vec![
                     json!(fact.position),

@@ -43,6 +43,9 @@ fn member(data: &Value, names: &[&str]) -> Value {
 impl Fold for Attempts {
     fn take(&mut self, fact: &Fact<'_>, rows: &mut Rows) {
         let Event::ManagedRotation(event) = fact.event else { return };
+        if self.0.rotation.is_some_and(|asked| asked.0 != fact.stream.id) {
+            return;
+        }
         if !self.0.covers(fact.time) || self.0.actor.is_some_and(|actor| actor != fact.context.actor) {
             return;
         }

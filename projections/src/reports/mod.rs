@@ -34,7 +34,7 @@ use std::collections::{BTreeSet, HashMap};
 use rota_aggregates::authority::Actor;
 use rota_aggregates::credential::{CredentialEvent, Kind};
 use rota_aggregates::custody::CustodyEvent;
-use rota_aggregates::{CredentialId, Event, Position, Timestamp, WorkspaceId};
+use rota_aggregates::{CredentialId, Event, Position, RotationId, Timestamp, WorkspaceId};
 use serde_json::Value;
 
 pub use self::catalogue::{Definition, Parameter, find};
@@ -54,6 +54,8 @@ pub struct Question {
     pub owner: Option<CredentialId>,
     /// Those credentials, where an owner is asked for.
     pub owned: Option<Owned>,
+    /// Only this managed rotation.
+    pub rotation: Option<RotationId>,
     /// Only by this actor.
     pub actor: Option<Actor>,
     /// The instant that is asked about.
@@ -73,6 +75,11 @@ pub struct Question {
 }
 
 impl Question {
+    /// Whether it is about some credentials and not about others.
+    fn is_of_credentials(&self) -> bool {
+        self.credential.is_some() || self.kind.is_some() || self.owner.is_some()
+    }
+
     /// Whether an instant is within the asked time.
     fn covers(&self, time: Timestamp) -> bool {
         self.from.is_none_or(|from| time >= from) && self.to.is_none_or(|to| time < to)
@@ -109,6 +116,36 @@ impl Owned {
     /// Whether a credential is among them.
     pub fn has(&self, credential: CredentialId) -> bool {
         if credential == self.owner { !self.given_away } else { self.assigned.contains(&credential) }
+    }
+}
+
+/// Which credentials are asked about, where events name them that are about something else.
+struct Asked {
+    credential: Option<CredentialId>,
+    owned: Option<Owned>,
+    kind: Option<Kind>,
+    of_kind: BTreeSet<CredentialId>,
+}
+
+impl Asked {
+    fn of(question: &Question) -> Self {
+        let Question { credential, kind, .. } = *question;
+        Self { credential, owned: question.owned.clone(), kind, of_kind: BTreeSet::new() }
+    }
+
+    /// Takes the next event in, which may tell a credential's kind.
+    fn take(&mut self, event: &Event) {
+        if let Event::Credential(CredentialEvent::CredentialIssued(e)) = event
+            && self.kind == Some(e.kind)
+        {
+            self.of_kind.insert(e.credential);
+        }
+    }
+
+    fn has(&self, id: CredentialId) -> bool {
+        self.credential.is_none_or(|asked| asked == id)
+            && self.owned.as_ref().is_none_or(|owned| owned.has(id))
+            && (self.kind.is_none() || self.of_kind.contains(&id))
     }
 }
 

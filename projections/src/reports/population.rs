@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{Fold, Question, Rows, maybe};
 use crate::Fact;
+use crate::audit::credential_of_event;
 
 pub(super) const COLUMNS: &[&str] =
     &["type", "events", "firstPosition", "firstTime", "lastPosition", "lastTime"];
@@ -24,6 +25,10 @@ pub(super) fn fold(question: Question) -> Box<dyn Fold> {
 
 impl Fold for Population {
     fn take(&mut self, fact: &Fact<'_>, _: &mut Rows) {
+        let of_none = || credential_of_event(fact.event, &fact.stream).is_none();
+        if self.question.is_of_credentials() && of_none() {
+            return;
+        }
         if self.question.since.is_some_and(|since| fact.position < since) || !self.question.covers(fact.time)
         {
             return;

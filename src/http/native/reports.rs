@@ -6,7 +6,7 @@ use actix_web::http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rota_aggregates::credential::Kind;
-use rota_aggregates::{CredentialId, Position, Timestamp, WorkspaceId};
+use rota_aggregates::{CredentialId, Position, RotationId, Timestamp, WorkspaceId};
 use rota_projections::reports::catalogue::{ALL, ELSEWHERE};
 use rota_projections::reports::{Definition, Question, find};
 use serde::ser::{SerializeMap, SerializeSeq};
@@ -88,6 +88,7 @@ struct ReportQuery {
     credential_id: Option<CredentialId>,
     kind: Option<Kind>,
     owner_id: Option<CredentialId>,
+    rotation_id: Option<RotationId>,
     actor: Option<String>,
     at: Option<String>,
     from: Option<String>,
@@ -100,11 +101,12 @@ struct ReportQuery {
 
 impl ReportQuery {
     /// The parameters that are not every report's, and whether each is given.
-    fn given(&self) -> [(&'static str, bool); 11] {
+    fn given(&self) -> [(&'static str, bool); 12] {
         [
             ("credentialId", self.credential_id.is_some()),
             ("kind", self.kind.is_some()),
             ("ownerId", self.owner_id.is_some()),
+            ("rotationId", self.rotation_id.is_some()),
             ("actor", self.actor.is_some()),
             ("at", self.at.is_some()),
             ("from", self.from.is_some()),
@@ -136,6 +138,7 @@ impl ReportQuery {
             kind: self.kind,
             owner: self.owner_id,
             owned: None,
+            rotation: self.rotation_id,
             actor: self.actor.as_deref().map(|text| actor(request.app(), text)).transpose()?,
             at: Timestamp::default(),
             from,
@@ -231,6 +234,7 @@ impl Answer<'_> {
             "credentialId": query.credential_id,
             "kind": query.kind,
             "ownerId": query.owner_id,
+            "rotationId": query.rotation_id,
             "actor": query.actor,
             "at": query.at,
             "from": self.reported.question.from,
