@@ -6,11 +6,13 @@ The verifiers are aics-tlog, metamorphic-log and tamperlog, and the witness is a
 installs them. Every tool must agree, and each must refuse a twin that was corrupted: a check that can't fail checks
 nothing. What is shown:
 
-1. signatures, inclusion of every event of a run, consistency over kills, a restart, a change of keys, and `rota copy`;
+1. signatures, inclusion of every event of a run, consistency over kills, a restart, an erasure, a change of keys, and
+   `rota copy`;
 2. a witness that sees every checkpoint over kills in the middle of writing has no evidence of a second history;
 3. nor has it over faults of the disk, put into the system calls with strace, while rota itself has another witness cosign;
 4. cosignatures that rota collects hold for stock verifiers, and a stock client of witnesses is cosigned by rota's own;
-5. a backup that is put back is not served until its loss is recorded, and then under another name.
+5. a backup that is put back is not served until its loss is recorded, and then under another name;
+6. an evidence pack holds for whoever has neither rota nor a network, and its corrupted twins do not.
 """
 
 import base64
@@ -222,12 +224,14 @@ def check_history(program, folder):
     rota.start()
     receipts += [rota.change() for _ in range(20)]
     notes.append(rota.checkpoint())
+    receipts += erase(rota)
+    notes.append(rota.checkpoint())
     for note in notes:
         check_signed(note, vkeys)
     for old, new in zip(notes, notes[1:]):
         check_consistent(rota, old, new, vkeys)
     notes.append(check_whole(rota, receipts, vkeys))
-    print(f"    {len(receipts)} receipts and {head(notes[-1])[1]} events, over 3 kills and a restart")
+    print(f"    {len(receipts)} receipts and {head(notes[-1])[1]} events, over 3 kills, a restart and an erasure")
 
     rota.ask("POST", "/v1/ledger/keys", {"overlapSeconds": 2}, expect=200)
     both = [key["vkey"] for key in rota.keys()["keys"]]
@@ -261,6 +265,27 @@ def check_history(program, folder):
     check_whole(moved, [], [both[1]])
     moved.stop()
     print("    and `rota copy` carries it on")
+
+
+def erase(rota):
+    """Makes what is personal, with receipts, and erases it. They are to hold afterwards."""
+    proof = [("Prefer", "ledger-proof")]
+
+    def changed(path, body, status):
+        _, content, headers = rota.ask("POST", path, body, proof, status)
+        receipt = base64.b64decode(headers["Rota-Receipt"]).decode()
+        return json.loads(content), (int(headers["Rota-Position"]), receipt)
+
+    opened, first = changed("/v1/workspaces", {"name": "w"}, 201)
+    issue = {"kind": "client", "name": "Anna Muster", "workspaceId": opened["id"]}
+    issued, second = changed("/v1/credentials", issue, 201)
+    path = f"/v1/credentials/{issued['credential']['id']}"
+    _, third = changed(f"{path}/rotate", {"reason": "Anna has left"}, 200)
+    read = lambda: json.loads(rota.get(path))["name"]
+    assert read() == "Anna Muster"
+    _, fourth = changed(f"{path}/erase-details", {}, 200)
+    assert read() is None
+    return [first, second, third, fourth]
 
 
 class Witness:
@@ -595,6 +620,60 @@ def check_restored(program, folder):
     print("    a backup that was put back is not served until its loss is recorded")
 
 
+def check_pack(program, folder):
+    rota = Rota(program, folder).start()
+    kept = rota.checkpoint()
+    (folder / "kept.checkpoint").write_text(kept)
+    erase(rota)
+    for _ in range(20):
+        rota.change()
+    pack = folder / "pack"
+    make = [program, "report", "--all", "--pack", pack, "--kept", folder / "kept.checkpoint"]
+    keys = {"ROTA_URL": rota.url, "ROTA_KEY": OPERATOR}
+    subprocess.run(make, check=True, env={**rota.environment(), **keys}, stdout=subprocess.DEVNULL)
+    vkeys = [key["vkey"] for key in rota.keys()["keys"]]
+    rota.stop()
+
+    # The two commands of its own instructions, without a network.
+    page = (pack / "VERIFY.md").read_text().split("```python\n")[1].split("```")[0]
+    checker = folder / "check.py"
+    checker.write_text("\n".join(line.removeprefix("   ") for line in page.split("\n")))
+    alone = ["unshare", "--user", "--map-root-user", "--net"]
+    if subprocess.run([*alone, "true"], capture_output=True).returncode != 0:
+        alone = []
+
+    def holds(command):
+        return subprocess.run([*alone, *command], cwd=pack, capture_output=True, env={"PATH": os.environ["PATH"]}).returncode == 0
+
+    sums, proofs = ["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], [sys.executable, "-I", checker]
+    assert holds(sums) and holds(proofs)
+    # And with the other verifiers.
+    receipts = sorted(pack.glob("receipts/*.tlog-proof"))
+    for path in receipts:
+        index = int(path.name.split(".")[0])
+        entry = (pack / f"entries/{index}.json").read_bytes()
+        assert check_included(entry, path.read_text(), vkeys) == index
+    (connected,) = pack.glob("consistency/*.txt")
+    old, new = ((pack / f"consistency/{size}.checkpoint").read_text() for size in connected.stem.split("-"))
+    assert old == kept and new == (pack / "checkpoint").read_text()
+    (_, m, old_root), (_, n, new_root) = head(old), head(new)
+    proof = [base64.b64decode(line) for line in connected.read_text().split()]
+    assert aics_tlog.verify_consistency(m, n, old_root, new_root, proof)
+    tamperlog.verify_consistency(m, old_root, n, new_root, proof)
+    # Each kind of file has a twin with one bit changed.
+    twins = [receipts[-1], pack / f"entries/{index}.json", connected, pack / "checkpoint", pack / "reports/population.json"]
+    for path in twins:
+        whole = path.read_bytes()
+        for at in (len(whole) // 3, len(whole) // 2):
+            path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+            assert not holds(sums), path
+            assert path.parent.name == "reports" or not holds(proofs), path
+        path.write_bytes(whole)
+    assert holds(sums) and holds(proofs)
+    network = "without a network" if alone else "(the network can't be taken away here)"
+    print(f"    {len(receipts)} receipts in a pack of all reports hold {network}, and {2 * len(twins)} twins do not")
+
+
 def main():
     program = str(pathlib.Path(sys.argv[1]).resolve())
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 12
@@ -604,6 +683,7 @@ def main():
         (check_faults, (rounds,)),
         (check_cosigned, ()),
         (check_restored, ()),
+        (check_pack, ()),
     )
     for check, arguments in checks:
         with tempfile.TemporaryDirectory() as folder:

@@ -16,6 +16,7 @@ mod users;
 mod a_retiring_secret_never_mints_its_successor;
 mod at_most_two_live_versions;
 mod dead_is_dead;
+mod erasing_a_subject_leaves_every_receipt_valid;
 mod exactly_once;
 mod intent_before_effect;
 mod no_plaintext_at_rest;

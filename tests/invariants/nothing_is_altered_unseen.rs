@@ -19,31 +19,31 @@ use crate::support::{Caller, Reply, Service, tamper, text};
 
 const PROOF: [(&str, &str); 1] = [("prefer", "ledger-proof")];
 
-async fn ask(who: &Caller, method: Method, path: &str, body: &str) -> Reply {
+pub async fn ask(who: &Caller, method: Method, path: &str, body: &str) -> Reply {
     who.send(method, path, &PROOF, Some(body.as_bytes().to_vec())).await.unwrap()
 }
 
 /// The position that an answer names and the receipt that it carries.
-fn receipt(reply: &Reply) -> (u64, String) {
+pub fn receipt(reply: &Reply) -> (u64, String) {
     assert_eq!(reply.header("preference-applied"), "ledger-proof", "{}", reply.text);
     let receipt = STANDARD.decode(reply.header("rota-receipt")).unwrap();
     (reply.header("rota-position").parse().unwrap(), String::from_utf8(receipt).unwrap())
 }
 
-async fn keys(operator: &Caller) -> Vec<VerifierKey> {
+pub async fn keys(operator: &Caller) -> Vec<VerifierKey> {
     let keys = operator.get("/v1/ledger/key").await.expect(200).json();
     keys["keys"].as_array().unwrap().iter().map(|key| text(&key["vkey"]).parse().unwrap()).collect()
 }
 
-async fn checkpoint(operator: &Caller) -> String {
+pub async fn checkpoint(operator: &Caller) -> String {
     operator.get("/ledger/checkpoint").await.expect(200).text
 }
 
-async fn leaf(who: &Caller, position: u64) -> Vec<u8> {
+pub async fn leaf(who: &Caller, position: u64) -> Vec<u8> {
     who.get(&format!("/v1/ledger/entries/{position}")).await.expect(200).text.into_bytes()
 }
 
-async fn assert_consistent(operator: &Caller, old: &Checkpoint, new: &Checkpoint) {
+pub async fn assert_consistent(operator: &Caller, old: &Checkpoint, new: &Checkpoint) {
     let path = format!("/v1/ledger/consistency?from={}&to={}", old.size, new.size);
     let lines = operator.get(&path).await.expect(200).text;
     let hash = |line: &str| Hash(STANDARD.decode(line).unwrap().try_into().unwrap());

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
+use futures_util::{StreamExt as _, stream};
 use rota::csv;
 use rota::ledger::checkpoint::Checkpoint;
 use rota::ledger::note::VerifierKey;
@@ -24,6 +25,8 @@ use rota::file::write_whole;
 
 /// A pack has receipts of at most so many events.
 const RECEIPTS_MAX: usize = 10_000;
+/// Proofs that are fetched at a time.
+const AT_ONCE: usize = 8;
 /// How to check a pack with programs of others.
 const VERIFY: &str = include_str!("VERIFY.md");
 
@@ -118,14 +121,20 @@ impl Pack {
         let progress = Progress::of("proving", "events");
         let size = self.checkpoint.size.to_string();
         let named: Vec<_> = self.named.iter().copied().collect();
-        for (done, position) in named.iter().enumerate() {
-            progress.at(done as u64, named.len() as u64);
+        let size = size.as_str();
+        let fetch = |position: u64| async move {
             let path = format!("/v1/ledger/proof/{position}");
-            let proof = remote.get_raw(&path, &[("size", size.as_str())]).await?.body;
+            let proof = remote.get_raw(&path, &[("size", size)]).await?.body;
             let entry = remote.get_raw(&format!("/v1/ledger/entries/{position}"), &[]).await?.body;
+            Ok::<_, Stop>((position, proof, entry))
+        };
+        let mut fetched = stream::iter(named.iter().copied()).map(fetch).buffered(AT_ONCE).enumerate();
+        while let Some((done, fetched)) = fetched.next().await {
+            progress.at(done as u64, named.len() as u64);
+            let (position, proof, entry) = fetched?;
             let receipt = std::str::from_utf8(&proof).ok().and_then(|text| Receipt::parse(text).ok());
             let holds = receipt.is_some_and(|receipt| {
-                receipt.index == *position
+                receipt.index == position
                     && self.keys.iter().any(|key| {
                         receipt.check(&entry, key).is_ok_and(|checkpoint| checkpoint == self.checkpoint)
                     })
