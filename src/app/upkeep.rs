@@ -31,6 +31,9 @@ const MARKS_SECONDS: u64 = 60;
 const GRACES_SECONDS: u64 = 30;
 /// Ended digests are looked for this often.
 const DIGESTS_SECONDS: u64 = 3_600;
+/// While they can't be, it is tried again after this long, and so many times: until the next look.
+const DIGESTS_RETRY: Duration = Duration::from_mins(1);
+const DIGESTS_TRIES: usize = 50;
 
 /// Parts that have had their time, as they were found.
 struct Shredding {
@@ -70,12 +73,7 @@ impl App {
             if now >= digests_at && on_duty && self.is_whole().is_ok() {
                 // On its own: what is due must not wait for it.
                 let app = Arc::clone(&self);
-                aside.spawn(async move {
-                    if let Err(error) = app.shred_digests().await {
-                        let error = &error as &dyn std::error::Error;
-                        tracing::error!(error, "digests could not be destroyed");
-                    }
-                });
+                aside.spawn(async move { app.keep_digests().await });
                 digests_at = now.plus_seconds(DIGESTS_SECONDS);
             }
             if now >= graces_at && on_duty {
@@ -215,6 +213,26 @@ impl App {
             self.shred_due(shredding, now).await?;
         }
         Ok(due == PARTS_MAX)
+    }
+
+    /// Destroys digests that had their time; later, while the views that tell which catch up or the store is away.
+    async fn keep_digests(&self) {
+        for _ in 0..DIGESTS_TRIES {
+            match self.shred_digests().await {
+                Ok(()) => return,
+                Err(error @ Failure::Unavailable(_)) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::info!(error, "digests are destroyed later");
+                }
+                Err(error) => {
+                    let error = &error as &dyn std::error::Error;
+                    tracing::error!(error, "digests could not be destroyed");
+                    return;
+                }
+            }
+            tokio::time::sleep(DIGESTS_RETRY).await;
+        }
+        tracing::error!("digests could not be destroyed: the store or its views were not there for long");
     }
 
     /// Destroys digests of versions that ended longer ago than their workspace's policy keeps them.
