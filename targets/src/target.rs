@@ -112,6 +112,11 @@ pub trait Target: Send + Sync {
     /// What the next rotation would do, and whether the connection may.
     async fn plan(&self, slot: Slot) -> Result<Plan, Failure>;
 
+    /// That there is room for one more, once `vacated` has been ended: what rota made in the place that is to be filled.
+    async fn has_room(&self, _vacated: Option<&Credential>) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// What a rotation into this place will do. `current` is what the place that is active holds, `random` is fresh.
     async fn intend(
         &self,

@@ -19,7 +19,7 @@ use rota_aggregates::managed_rotation::{ManagedRotation, ManagedRotationEvent, S
 use rota_aggregates::places::GIVEN;
 use rota_aggregates::secret::Secret;
 use rota_aggregates::{
-    EnvironmentId, Event, FolderId, Position, RequestId, RotationId, Timestamp, WorkspaceId,
+    ConnectionId, EnvironmentId, Event, FolderId, Position, RequestId, RotationId, Timestamp, WorkspaceId,
 };
 use rota_targets::{Connection, Kind, Parameters};
 use serde_json::{Value, json};
@@ -121,28 +121,28 @@ impl Bench {
     pub async fn begin(&mut self, app: &App) -> NewRotation {
         let (workspace, _) = app.open_workspace(&operator(), "acme").await.unwrap();
         self.workspace = workspace.id;
+        let connection = self.connect(app, "orders", "db.example").await;
+        self.described("orders-db", connection, schedule(false, 30))
+    }
+
+    /// Makes a connection to a host.
+    pub async fn connect(&self, app: &App, name: &str, host: &str) -> ConnectionId {
         let credentials = json!({
-            "host": "db.example", "port": 5432, "database": "orders", "username": "rota",
+            "host": host, "port": 5432, "database": "orders", "username": "rota",
             "password": "admin password", "sslEnabled": false, "sslRejectUnauthorized": false,
         });
         let connection =
             Connection::check(rota_targets::App::Postgres, "username-and-password", &credentials);
         let new = NewConnection {
             workspace: self.workspace,
-            name: "orders".to_owned(),
+            name: name.to_owned(),
             description: None,
             connection: connection.unwrap(),
         };
-        let (connection, _) = app.create_connection(&operator(), new).await.unwrap();
-        self.described("orders-db", connection.id, schedule(false, 30))
+        app.create_connection(&operator(), new).await.unwrap().0.id
     }
 
-    pub fn described(
-        &self,
-        name: &str,
-        connection: rota_aggregates::ConnectionId,
-        schedule: Schedule,
-    ) -> NewRotation {
+    pub fn described(&self, name: &str, connection: ConnectionId, schedule: Schedule) -> NewRotation {
         let kind = Kind::PostgresCredentials;
         let users = json!({ "username1": "app_a", "username2": "app_b" });
         let mapping = [("username", "DB_USER"), ("password", "DB_PASSWORD")];

@@ -10,6 +10,8 @@ use rota_aggregates::secret::Secret;
 use rota_targets::{Connection, Credential, Failure, Intent, Kind, Login, Parameters, Plan, Slot, Target};
 use tokio::sync::Notify;
 
+use crate::keys::Keys;
+
 /// What happens at a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Fault {
@@ -26,9 +28,13 @@ pub enum Fault {
 }
 
 #[derive(Default)]
-struct State {
+pub struct State {
     /// Users and their passwords.
     users: BTreeMap<String, String>,
+    /// Keys and their secrets, which this system chooses.
+    pub keys: BTreeMap<String, String>,
+    /// How many of those there ever were.
+    pub made: usize,
     /// Every password that was ever set.
     set: BTreeSet<String>,
     calls: Vec<&'static str>,
@@ -66,7 +72,8 @@ impl Double {
     }
 
     pub fn accepts(&self, user: &str, password: &str) -> bool {
-        self.state.lock().users.get(user).is_some_and(|there| there == password)
+        let state = self.state.lock();
+        state.users.get(user).or(state.keys.get(user)).is_some_and(|there| there == password)
     }
 
     /// Somebody changes a password by hand.
@@ -89,7 +96,17 @@ impl Double {
         self.state.lock().set.clone()
     }
 
-    async fn call<T>(&self, name: &'static str, act: impl FnOnce(&mut State) -> T) -> Result<T, Failure> {
+    /// The ids of all keys.
+    pub fn keys(&self) -> BTreeSet<String> {
+        self.state.lock().keys.keys().cloned().collect()
+    }
+
+    /// Somebody else makes a key.
+    pub fn make_key(&self, id: &str, secret: &str) {
+        self.state.lock().keys.insert(id.to_owned(), secret.to_owned());
+    }
+
+    pub async fn call<T>(&self, name: &'static str, act: impl FnOnce(&mut State) -> T) -> Result<T, Failure> {
         let (silent, answer) = {
             let mut state = self.state.lock();
             let at = state.calls.len();
@@ -117,7 +134,10 @@ impl Double {
 
 #[async_trait]
 impl Targets for Double {
-    fn open(&self, _: Kind, _: &Connection, _: &Parameters) -> Result<Box<dyn Target>, Failure> {
+    fn open(&self, kind: Kind, _: &Connection, _: &Parameters) -> Result<Box<dyn Target>, Failure> {
+        if kind == Kind::AwsIamUserSecret {
+            return Ok(Box::new(Keys(self.clone())));
+        }
         Ok(Box::new(self.clone()))
     }
 

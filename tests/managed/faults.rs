@@ -1,10 +1,12 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use rota::app::managed::{DeleteRotation, RotateManaged};
 use rota_aggregates::managed_rotation::{Aftermath, ManagedRotationEvent as E, Reconciliation, Stage};
 
 use crate::bench::{Bench, operator, schedule};
 use crate::double::Fault;
+use crate::support::until;
 
 /// If this fails, what is published is not what the target takes.
 #[tokio::test(flavor = "multi_thread")]
@@ -178,7 +180,7 @@ async fn while_a_rotation_is_being_deleted_it_is_not_rotated_and_a_death_there_i
                 head.changed().await.unwrap();
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(30), gone).await.expect("it is ended after all");
+        tokio::time::timeout(Duration::from_secs(30), gone).await.expect("it is ended after all");
         assert!(!bench.target.accepts(&published.0, &published.1), "{fault:?}: what rota made is dead");
         assert!(bench.target.accepts("somebody_else", "first of somebody_else"));
         let revoked = |event: &&E| matches!(event, E::CredentialRevoked(_));
@@ -213,5 +215,41 @@ async fn what_nobody_knows_stays_open_until_the_target_can_be_asked() {
     assert_eq!((outcome, bench.state(app).version), (Reconciliation::Adopted, 2));
     bench.assert_published_logs_in(app, "after it could be asked").await;
     assert!(bench.state(app).attempt.is_none());
+    opened.close().await;
+}
+
+/// If this fails, a night on which much is due is an attack on the system that it is due at, or a slow system holds up
+/// all others.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_is_asked_by_four_at_once_and_is_in_no_other_ones_way() {
+    let mut bench = Bench::new();
+    let opened = bench.open().await;
+    let app = &opened.app;
+    let here = bench.begin(app).await.connection;
+    let there = bench.connect(app, "there", "elsewhere.example").await;
+    let mut rotations = Vec::new();
+    for n in 0..8 {
+        let connection = if n < 7 { here } else { there };
+        let mut new = bench.described(&format!("db-{n}"), connection, schedule(false, 30));
+        new.mapping.values_mut().for_each(|key| key.push_str(&n.to_string()));
+        rotations.push(app.create_rotation(&operator(), new, None).await.unwrap().view.id);
+    }
+    let before = bench.target.calls();
+    bench.target.fail(0, usize::MAX / 2, Fault::SilentBefore);
+    let rotate = |id| {
+        let app = Arc::clone(app);
+        tokio::spawn(async move {
+            app.rotate_managed(&operator(), id, &RotateManaged::default(), None).await.map(|_| ())
+        })
+    };
+    let elsewhere = rotations.pop().unwrap();
+    let mut asked: Vec<_> = rotations.into_iter().map(rotate).collect();
+    until("four at once", async || bench.target.calls() - before == 4).await;
+    asked.push(rotate(elsewhere));
+    until("another host is asked", async || bench.target.calls() - before == 5).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(bench.target.calls() - before, 5, "the others wait for their turn");
+    asked.iter().for_each(tokio::task::JoinHandle::abort);
+    drop(asked);
     opened.close().await;
 }

@@ -9,6 +9,7 @@ mod command_line;
 mod crashes;
 mod double;
 mod faults;
+mod keys;
 mod native;
 mod notices;
 mod replicas;

@@ -125,9 +125,11 @@ impl App {
             live.state.decide(start(Hash([0; 32]), self.now())).map_err(Failure::from)?;
             let (target, host) = self.open_target(&live).await?;
             let current = self.active_credential(&live).await?;
+            let vacated = self.vacated_credential(&live).await?;
             let random = Zeroizing::new(self.entropy()?.take::<32>());
             let intent = {
                 let _place = self.managed.place(&host).await;
+                timed(target.has_room(vacated.as_ref())).await?;
                 timed(target.intend(Slot(live.state.next_slot()), current.as_ref(), *random)).await?
             };
             let intent = SealedIntent { intent, current: None }.to_bytes()?;

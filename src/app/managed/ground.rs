@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use rota_aggregates::ids::Hash;
-use rota_aggregates::managed_rotation::RotationRefusal;
+use rota_aggregates::managed_rotation::{Model, RotationRefusal};
 use rota_aggregates::name_space::{HoldNames, NameSpace};
 use rota_aggregates::observation::PartRef;
 use rota_aggregates::record::{Claim, Record, SealedHashes, encode_body};
@@ -266,6 +266,19 @@ impl App {
         match live.sealed.slots[usize::from(live.state.active % 2)] {
             Some(position) if live.state.version > 0 => Ok(Some(self.credential_at(Some(position)).await?)),
             _ => Ok(None),
+        }
+    }
+
+    /// What rota made and ends before the next one is set, where the target has room for so many alone.
+    pub(super) async fn vacated_credential(
+        &self,
+        live: &LiveRotation,
+    ) -> Result<Option<Credential>, Failure> {
+        let slot = usize::from(live.state.next_slot() % 2);
+        let there = live.state.slots[slot].is_some_and(|held| !held.ended);
+        match live.sealed.slots[slot].filter(|_| there && live.state.model == Model::Keys) {
+            Some(position) => Ok(Some(self.credential_at(Some(position)).await?)),
+            None => Ok(None),
         }
     }
 

@@ -26,8 +26,10 @@ impl App {
         let live = self.managed_rotation(caller, id, ROTATORS)?;
         let (target, host) = self.open_target(&live).await.map_err(Stop::from)?;
         let slot = live.state.next_slot();
+        let vacated = self.vacated_credential(&live).await?;
         let plan = {
             let _place = self.managed.place(&host).await;
+            timed(target.has_room(vacated.as_ref())).await?;
             timed(target.plan(Slot(slot))).await?
         };
         let overlap = {

@@ -297,6 +297,7 @@ impl App {
         let credentials = self.open_connection(&connection).await?;
         let target = self.managed.targets.open(new.kind, &credentials, &new.parameters)?;
         let random = Zeroizing::new(self.entropy()?.take::<32>());
+        timed(target.has_room(None)).await?;
         let intent = timed(target.intend(Slot(0), current.as_ref(), *random)).await?;
         drafted.intent = SealedIntent { intent, current }.to_bytes()?;
         Ok(drafted)

@@ -139,9 +139,16 @@ impl<V: Vendor> Target for V {
     }
 
     async fn plan(&self, _slot: Slot) -> Result<Plan, Failure> {
-        let listed = self.list().await?;
-        room(self, &listed)?;
-        self.foresee(listed.len()).await
+        self.foresee(self.list().await?.len()).await
+    }
+
+    async fn has_room(&self, vacated: Option<&Credential>) -> Result<(), Failure> {
+        let mut listed = self.list().await?;
+        if let Some(vacated) = vacated {
+            let id = keys::id_of(vacated, V::ID)?;
+            listed.retain(|key| key.id != id);
+        }
+        room(self, &listed)
     }
 
     async fn intend(
@@ -151,7 +158,6 @@ impl<V: Vendor> Target for V {
         random: [u8; 32],
     ) -> Result<Intent, Failure> {
         let listed = self.list().await?;
-        room(self, &listed)?;
         Ok(keys::mint(slot, listed.into_iter().map(|key| key.id).collect(), &random))
     }
 

@@ -238,14 +238,16 @@ async fn of_two_keys_none_is_deleted() {
     let Some(moto) = Moto::start().await else { return };
     let (one, two) = (moto.make_key("app0"), moto.make_key("app0"));
     let target = moto.as_user("rota", "app0");
+    let intent = target.intend(Slot(0), None, random()).await.unwrap();
     for refused in
-        [target.intend(Slot(0), None, random()).await.unwrap_err(), target.plan(Slot(0)).await.unwrap_err()]
+        [target.has_room(None).await.unwrap_err(), target.set(&intent, None).await.map(drop).unwrap_err()]
     {
         assert!(refused.text().contains(&one.0) && refused.text().contains(&two.0), "{refused}");
         assert!(!refused.may_pass);
     }
     for pair in [&one, &two] {
         assert_eq!(moto.log_in(&credential(pair)), "accepted");
+        target.has_room(Some(&credential(pair))).await.unwrap();
     }
     // Also if they appeared after the intent.
     let existing = vec![one.0.clone(), two.0.clone()];

@@ -44,12 +44,14 @@ async fn secrets_are_rotated() {
 
     // It stands in for a stranger's here: it is there, and it is not rota's.
     let active = keys.rotate(0, None).await;
-    let refused = okta.intend(Slot(1), Some(&active), random()).await.unwrap_err();
+    let refused = okta.has_room(None).await.unwrap_err();
     for id in ids(&vendor.double) {
         assert!(refused.text().contains(&id), "{refused}");
     }
     assert!(!refused.may_pass);
-    assert_eq!(okta.plan(Slot(1)).await, Err(refused));
+    let intent = okta.intend(Slot(1), Some(&active), random()).await.unwrap();
+    assert_eq!(okta.set(&intent, Some(&active)).await.map(drop), Err(refused));
+    okta.has_room(Some(&active)).await.unwrap();
     assert_eq!(ids(&vendor.double).len(), 2);
     vendor.double.0.lock().unwrap().no_grant = true;
     assert_eq!(okta.log_in(&active).await, Ok(Login::Accepted), "who it is was found right");
