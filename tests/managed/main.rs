@@ -1,8 +1,16 @@
 //! Managed rotations below their ways in: what an attempt leaves at the target and in the ledger, whatever happens in
-//! between. The target is a double of two users that take turns, which can fail or fall silent at any call.
+//! between. The target is a double of two users that take turns, which can fail or fall silent at any call; in
+//! [`kills`] it is each real server that there is.
 
 #[path = "../support/mod.rs"]
 mod support;
+#[expect(
+    dead_code,
+    clippy::unused_self,
+    reason = "the tests of targets use the rest of it, as another crate's"
+)]
+#[path = "../testbed/src/lib.rs"]
+mod testbed;
 
 mod bench;
 mod command_line;
@@ -10,7 +18,9 @@ mod crashes;
 mod double;
 mod faults;
 mod keys;
+mod kills;
 mod native;
 mod notices;
 mod replicas;
+mod stands;
 mod year;

@@ -189,7 +189,7 @@ async fn nobody_is_reached_but_whom_the_network_lets_through() {
 /// TLS is rota's own: by the connection's authority and for its name.
 #[tokio::test]
 async fn tls_is_as_the_connection_says() {
-    let folder = Folder::new();
+    let folder = Folder::make();
     certificates::make(&folder);
     let read = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
     let (authority, other) = (read("ca.pem"), read("other.pem"));

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Command, Output};
 
-use crate::process::{Folder, Server, Signal, in_private_etc, output, program};
-use crate::{certificates, random_word};
+use super::process::{Folder, Server, Signal, in_private_etc, output, program};
+use super::{certificates, random_word};
 
 /// A domain `rota.test` with a handful of users, whose passwords `rota_admin` may reset, who may nothing else, and `outsider`. Its ports can't be chosen, so it has an address of its own.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ impl ActiveDirectory {
     /// A new one. It takes root.
     pub fn start() -> Self {
         let samba = program(&["/usr/sbin/samba"]);
-        let folder = Folder::new();
+        let folder = Folder::make();
         certificates::make(&folder);
         let (admin, app, root) = (random_word(), random_word(), random_word());
         let here = folder.path().display().to_string();
@@ -89,7 +89,7 @@ impl ActiveDirectory {
         let server = Server::start(&folder, Signal::Kill, words, ready);
         let address = address(server.port);
         let this = Self { server, admin_password: admin, app_password: app, address };
-        crate::process::eventually("a first login", || {
+        super::process::eventually("a first login", || {
             this.client("outsider", &this.app_password).status.success()
         });
         this

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::process::{Folder, Server, run};
+use super::process::{Folder, Server, run};
 
 /// Makes `ca.pem`, `server.pem`, `server.key` and `other.pem` in the folder of a server.
 pub fn make(folder: &Folder) {

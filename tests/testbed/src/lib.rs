@@ -19,4 +19,4 @@ pub mod redis;
 pub mod ssh;
 
 pub use process::{Server, random_word};
-pub use proxy::Proxy;
+pub use proxy::{Proxy, Speaker};

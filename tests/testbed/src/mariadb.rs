@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::process::{Folder, Server, Signal, as_user, command_as, feed, output, program, run};
-use crate::{certificates, random_word};
+use super::process::{Folder, Server, Signal, as_user, command_as, feed, output, program, run};
+use super::{certificates, random_word};
 
 /// A server with the database `appdb`, the user `rota_admin`, who may make users, `outsider`, who may do nothing,
 /// `app_a` from everywhere and `app_b` from two networks.
@@ -24,7 +24,7 @@ impl Mariadb {
         let folder = prepare();
         let mut install = Command::new(program(&["/usr/bin/mariadb-install-db"]));
         install.args(["--no-defaults", "--skip-test-db", "--auth-root-authentication-method=socket"]);
-        if crate::process::is_root() {
+        if super::process::is_root() {
             install.arg("--user=mysql");
         }
         run(install.arg(format!("--datadir={}", folder.join("data").display())));
@@ -37,11 +37,11 @@ impl Mariadb {
 
     /// A new MySQL, where there is one.
     pub fn start_mysql() -> Option<Self> {
-        let packages = crate::process::packages("mysql")?.canonicalize().unwrap().join("mysql");
+        let packages = super::process::packages("mysql")?.canonicalize().unwrap().join("mysql");
         let (mysqld, usr) = (packages.join("mysqld").display().to_string(), packages.join("root/usr"));
         let folder = prepare();
         // Others may not pass through the folders above it.
-        let user = if crate::process::is_root() { "--user=root" } else { "" };
+        let user = if super::process::is_root() { "--user=root" } else { "" };
         let usr = usr.display();
         let all = format!(
             "--no-defaults {user} --basedir={usr} --lc-messages-dir={usr}/share/mysql \
@@ -69,7 +69,7 @@ impl Mariadb {
         let socket = format!("--socket={here}/s.sock");
         let ready = |_| {
             let mut asked =
-                command_as(if crate::process::is_root() { "root" } else { "mysql" }, "mariadb-admin");
+                command_as(if super::process::is_root() { "root" } else { "mysql" }, "mariadb-admin");
             output(asked.args(["--no-defaults", "-uroot", &socket, "ping"])).status.success()
         };
         let server = Server::start(folder, Signal::Term, command, ready);
@@ -120,7 +120,7 @@ impl Mariadb {
 }
 
 fn prepare() -> Folder {
-    let folder = Folder::new();
+    let folder = Folder::make();
     certificates::make(&folder);
     folder.give_to("mysql");
     folder

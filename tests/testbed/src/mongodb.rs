@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
-use crate::process::{Folder, Server, Signal, as_user, listens, output, run};
-use crate::{certificates, random_word};
+use super::process::{Folder, Server, Signal, as_user, listens, output, run};
+use super::{certificates, random_word};
 
 /// A server with the users `rota_admin` of `admin`, who may manage users, `outsider` of `admin`, who may read, and
 /// `app_a` and `app_b` of `appdb`.
@@ -53,8 +53,8 @@ for user in names:
 impl Mongodb {
     /// A new one, where there is one to be had.
     pub fn start() -> Option<Self> {
-        let packages = crate::process::packages("mongodb")?;
-        let folder = Folder::new();
+        let packages = super::process::packages("mongodb")?;
+        let folder = Folder::make();
         certificates::make(&folder);
         let both =
             ["server.pem", "server.key"].map(|name| std::fs::read_to_string(folder.join(name)).unwrap());

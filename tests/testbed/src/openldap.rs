@@ -3,8 +3,8 @@
 use std::fmt::Write;
 use std::process::{Command, Output};
 
-use crate::process::{Folder, Server, Signal, command_as, free_port, listens, output, program, run};
-use crate::{certificates, random_word};
+use super::process::{Folder, Server, Signal, command_as, free_port, listens, output, program, run};
+use super::{certificates, random_word};
 
 /// A directory `dc=rota,dc=test` with `cn=rota_admin`, who may set passwords and not read them, and `uid=app_a`,
 /// `uid=app_b` and `uid=outsider` below `ou=people`, who may change their own.
@@ -26,7 +26,7 @@ pub const BASE: &str = "dc=rota,dc=test";
 impl Openldap {
     /// A new one.
     pub fn start() -> Self {
-        let folder = Folder::new();
+        let folder = Folder::make();
         certificates::make(&folder);
         std::fs::create_dir(folder.join("db")).unwrap();
         let (admin, app) = (random_word(), random_word());
@@ -40,7 +40,7 @@ impl Openldap {
         std::fs::remove_file(folder.join("init.ldif")).unwrap();
         let tls_port = free_port();
         let words = |port: u16| {
-            let mut words = crate::process::as_user("openldap");
+            let mut words = super::process::as_user("openldap");
             let urls = format!("ldap://127.0.0.1:{port}/ ldaps://127.0.0.1:{tls_port}/");
             let slapd = slapd.display().to_string();
             words.extend(

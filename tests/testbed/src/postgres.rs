@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use crate::process::{Folder, Server, Signal, command_as, feed, output, run};
-use crate::{certificates, random_word};
+use super::process::{Folder, Server, Signal, command_as, feed, output, run};
+use super::{certificates, random_word};
 
 /// A cluster with the database `appdb`, the role `rota_admin`, which may alter roles and administers `app_a` and `app_b`,
 /// those two, and `outsider`, who may do nothing.
@@ -29,7 +29,7 @@ fn programs() -> PathBuf {
 impl Postgres {
     /// A new one.
     pub fn start() -> Self {
-        let (folder, bin) = (Folder::new(), programs());
+        let (folder, bin) = (Folder::make(), programs());
         certificates::make(&folder);
         folder.give_to("postgres");
         let settings =
@@ -43,7 +43,7 @@ impl Postgres {
                  -c ssl=on -c ssl_cert_file={here}/server.pem -c ssl_key_file={here}/server.key \
                  -c log_statement=all -c shared_buffers=32MB -c log_min_messages=info"
             );
-            let mut words = crate::process::as_user("postgres");
+            let mut words = super::process::as_user("postgres");
             words.push(bin.join("postgres").display().to_string());
             words.extend(settings.split_whitespace().map(ToOwned::to_owned));
             words

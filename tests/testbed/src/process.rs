@@ -15,8 +15,7 @@ pub struct Folder(PathBuf);
 
 impl Folder {
     /// A new one.
-    #[expect(clippy::new_without_default, reason = "it makes a folder")]
-    pub fn new() -> Self {
+    pub fn make() -> Self {
         let mut builder = tempfile::Builder::new();
         builder.prefix("rota-testbed-");
         let folder = builder.tempdir_in("/dev/shm").or_else(|_| builder.tempdir()).unwrap().keep();
@@ -111,8 +110,10 @@ pub fn program(names: &[&str]) -> PathBuf {
 /// The folder of what Debian's stable release has not, once this is in it: `targets/tests/packages`. None, and a word about
 /// it, where it can't be fetched.
 pub fn packages(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let fetched = output(Command::new(root.join("targets/tests/packages")).arg(name));
+    let script = "targets/tests/packages";
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().find(|root| root.join(script).exists());
+    let root = root.expect("this is a part of rota's tree");
+    let fetched = output(Command::new(root.join(script)).arg(name));
     match fetched.status.code() {
         Some(0) => {}
         Some(75) => {

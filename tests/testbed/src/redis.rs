@@ -2,8 +2,8 @@
 
 use std::process::{Command, Output};
 
-use crate::process::{Folder, Server, Signal, as_user, free_port, output, program, run};
-use crate::{certificates, random_word};
+use super::process::{Folder, Server, Signal, as_user, free_port, output, program, run};
+use super::{certificates, random_word};
 
 /// A server with the user `rota_admin`, who may do everything, `outsider`, who may only read keys, and no default user.
 #[derive(Debug)]
@@ -30,7 +30,7 @@ pub enum Kept {
 impl Redis {
     /// A new one.
     pub fn start(kept: Kept) -> Self {
-        let folder = Folder::new();
+        let folder = Folder::make();
         certificates::make(&folder);
         let admin = random_word();
         let users = [
@@ -68,7 +68,7 @@ impl Redis {
             }
             words
         };
-        let ready = |port| crate::process::listens(port) && crate::process::listens(tls_port);
+        let ready = |port| super::process::listens(port) && super::process::listens(tls_port);
         let server = Server::start(&folder, Signal::Term, words, ready);
         Self { server, tls_port, admin_password: admin }
     }

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Output};
 
-use crate::process::{Folder, Server, Signal, greets, in_private_etc, output, program, run};
-use crate::random_word;
+use super::process::{Folder, Server, Signal, greets, in_private_etc, output, program, run};
+use super::random_word;
 
 /// A machine with the accounts `rota_admin`, who may run `chpasswd` by `sudo` and logs in by key or password,
 /// `outsider`, who may not, and `app_a` and `app_b`.
@@ -26,7 +26,7 @@ pub struct Ssh {
 impl Ssh {
     /// A new one.
     pub fn start() -> Self {
-        let folder = Folder::new();
+        let folder = Folder::make();
         let keygen = |name: &str| {
             let mut keygen = Command::new(program(&["/usr/bin/ssh-keygen"]));
             run(keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(folder.join(name)));
