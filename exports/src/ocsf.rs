@@ -85,6 +85,7 @@ pub fn mapping(event_type: &str) -> Option<Mapping> {
         | "rota.managed-rotation.verified.v1"
         | "rota.managed-rotation.promoted.v1"
         | "rota.managed-rotation.reconciled.v1"
+        | "rota.managed-rotation.moved.v1"
         | "rota.managed-rotation.deletion-started.v1"
         | "rota.name-space.names-held.v1"
         | "rota.places.environment-changed.v1"

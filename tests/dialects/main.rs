@@ -23,6 +23,7 @@ mod hopae_rotate;
 mod infisical;
 mod infisical_connections;
 mod infisical_identity;
+mod infisical_moves;
 mod infisical_places;
 mod infisical_rotations;
 mod infisical_sdk;

@@ -110,6 +110,13 @@ pub enum ManagedRotationCommand {
     Create(CreateRotation),
     /// Change it.
     Update(UpdateRotation),
+    /// Put it and its secrets into another folder.
+    Move {
+        /// The folder.
+        to: FolderId,
+        /// The time of the decision.
+        now: Timestamp,
+    },
     /// Begin an attempt.
     Start(StartAttempt),
     /// An attempt could not even begin: nothing was intended, and nothing done.

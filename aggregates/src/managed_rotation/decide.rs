@@ -9,8 +9,8 @@ use super::{
     CredentialRevoked, CredentialSet, CredentialVerified, DeletionFailed, DeletionStarted, FIELDS_MAX,
     FailStep, KEY_BYTES_MAX, ManagedRotation, ManagedRotationCommand, ManagedRotationEvent, Model,
     NAME_BYTES_MAX, PreviousRetired, RETRY_SECONDS, RETRY_SECONDS_MAX, RotationCreated, RotationDeleted,
-    RotationReconciled, RotationRefusal, RotationUpdated, SETTLE_TRIES_MAX, STEP_SECONDS, SealedAt,
-    SecretsDeleted, Settings, Stage, StartAttempt, Step, StepFailed, TRIES_MAX, UpdateRotation,
+    RotationMoved, RotationReconciled, RotationRefusal, RotationUpdated, SETTLE_TRIES_MAX, STEP_SECONDS,
+    SealedAt, SecretsDeleted, Settings, Stage, StartAttempt, Step, StepFailed, TRIES_MAX, UpdateRotation,
 };
 use crate::connection::cut;
 use crate::ids::{AttemptId, Position};
@@ -76,6 +76,13 @@ impl ManagedRotation {
         }
         match command {
             C::Update(update) => self.update(update),
+            C::Move { to, now } => match self.stage {
+                Stage::Deleting => Err(RotationRefusal::Deleting),
+                // Where it is belongs to what was asked for.
+                Stage::Creating => Err(RotationRefusal::InProgress),
+                _ if to == self.folder => Ok(vec![]),
+                _ => one(RotationMoved { from: self.folder, to, at: now }),
+            },
             C::Start(start) => self.start(&start),
             C::FailStart { attempt, cause, reason, now } => self.fail_start(attempt, cause, reason, now),
             C::TakeOver { attempt, by, now } => self.take_over(attempt, by, now),

@@ -18,6 +18,8 @@ crate::event::events! {
         RotationCreated = "rota.managed-rotation.created.v1",
         /// Its name, schedule, parameters or mapping were changed.
         RotationUpdated = "rota.managed-rotation.updated.v1",
+        /// It and its secrets are in another folder.
+        RotationMoved = "rota.managed-rotation.moved.v1",
         /// What will be done at the target is sealed and durable. Serves invariant 9: intent before effect.
         AttemptStarted = "rota.managed-rotation.attempt-started.v1",
         /// Another process goes on with an attempt. Serves invariant 9: the one before is fenced off.
@@ -128,6 +130,18 @@ pub struct RotationUpdated {
     /// The parameters before, which were destroyed in the same append.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub shredded: Vec<PartRef>,
+    /// When it was decided.
+    pub at: Timestamp,
+}
+
+/// The rotation is somewhere else.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationMoved {
+    /// The folder that its secrets were in.
+    pub from: FolderId,
+    /// The folder that they are in from now on.
+    pub to: FolderId,
     /// When it was decided.
     pub at: Timestamp,
 }
@@ -428,6 +442,7 @@ impl ManagedRotationEvent {
             Self::RotationDeleted(e) => &e.shredded,
             Self::SecretsDeleted(e) => &e.shredded,
             Self::RotationCreated(_)
+            | Self::RotationMoved(_)
             | Self::AttemptTakenOver(_)
             | Self::CredentialSet(_)
             | Self::CredentialVerified(_)

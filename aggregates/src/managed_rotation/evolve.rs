@@ -34,6 +34,7 @@ impl ManagedRotation {
                     self.next_at = self.next_from_last();
                 }
             }
+            E::RotationMoved(e) => (self.folder, self.updated_at) = (e.to, e.at),
             E::AttemptStarted(e) => self.started(e),
             E::AttemptTakenOver(e) => {
                 if let Some(a) = self.attempt.as_mut().filter(|a| a.id == e.attempt) {

@@ -30,7 +30,7 @@ pub use self::events::{
     Aftermath, AttemptCause, AttemptFailed, AttemptStarted, AttemptTakenOver, CredentialPromoted,
     CredentialRevoked, CredentialSet, CredentialVerified, DeletionFailed, DeletionStarted,
     ManagedRotationEvent, Mapped, Model, PreviousRetired, Reconciliation, RotationCreated, RotationDeleted,
-    RotationReconciled, RotationUpdated, SecretsDeleted, Settings, Step, StepFailed,
+    RotationMoved, RotationReconciled, RotationUpdated, SecretsDeleted, Settings, Step, StepFailed,
 };
 pub use self::refusal::RotationRefusal;
 use self::schedule::{Schedule, Success};

@@ -16,6 +16,7 @@ use crate::build::{WORKSPACE, at, hash};
 pub const ROTATION: RotationId = RotationId(Uuid::from_u128(0x0199_7c4e_0000_7000_8000_0000_0000_00e1));
 pub const CONNECTION: ConnectionId = ConnectionId(Uuid::from_u128(0x0199_7c4e_0000_7000_8000_0000_0000_00e2));
 pub const FOLDER: FolderId = FolderId(Uuid::from_u128(0x0199_7c4e_0000_7000_8000_0000_0000_00e3));
+pub const OTHER_FOLDER: FolderId = FolderId(Uuid::from_u128(0x0199_7c4e_0000_7000_8000_0000_0000_00e6));
 pub const PROCESS: Uuid = Uuid::from_u128(0x0199_7c4e_0000_7000_8000_0000_0000_00e4);
 pub const OTHER_PROCESS: Uuid = Uuid::from_u128(0x0199_7c4e_0000_7000_8000_0000_0000_00e5);
 

@@ -8,14 +8,14 @@ use rota_aggregates::managed_rotation::{
     Aftermath, AttemptCause, AttemptFailed, AttemptStarted, AttemptTakenOver, CredentialPromoted,
     CredentialRevoked, CredentialSet, CredentialVerified, DeletionFailed, DeletionStarted,
     ManagedRotationEvent, Model, PreviousRetired, Reconciliation, RotationCreated, RotationDeleted,
-    RotationReconciled, RotationUpdated, SecretsDeleted, Settings, Step, StepFailed,
+    RotationMoved, RotationReconciled, RotationUpdated, SecretsDeleted, Settings, Step, StepFailed,
 };
 use rota_aggregates::record::Record;
 
 use crate::build::{WORKSPACE, at, hash, secret_part};
 use crate::connection::{created, credentials};
 use crate::fixtures::plain;
-use crate::managed::{CONNECTION, FOLDER, OTHER_PROCESS, PROCESS, ROTATION, attempt, settings};
+use crate::managed::{CONNECTION, FOLDER, OTHER_FOLDER, OTHER_PROCESS, PROCESS, ROTATION, attempt, settings};
 use crate::name_space::held;
 
 pub fn of_connections() -> Vec<Record> {
@@ -45,7 +45,7 @@ pub fn of_names() -> Vec<Record> {
 }
 
 pub fn of_managed_rotations() -> Vec<Record> {
-    [of_settings(), of_attempts(), of_failures(), of_deletions()].concat()
+    [of_settings(), of_attempts(), of_failures(), of_deletions(), of_moves()].concat()
 }
 
 fn event(n: u32, event: impl Into<ManagedRotationEvent>) -> Record {
@@ -207,4 +207,8 @@ fn of_deletions() -> Vec<Record> {
             SecretsDeleted { fields: vec!["password".into()], shredded: vec![secret_part(2)], at: at(18) },
         ),
     ]
+}
+
+fn of_moves() -> Vec<Record> {
+    vec![event(19, RotationMoved { from: FOLDER, to: OTHER_FOLDER, at: at(19) })]
 }

@@ -9,7 +9,7 @@ use rota_aggregates::managed_rotation::{
 };
 
 use crate::build::{at, hash};
-use crate::managed::{OTHER_PROCESS, PROCESS, Run, attempt, create, settings};
+use crate::managed::{FOLDER, OTHER_FOLDER, OTHER_PROCESS, PROCESS, Run, attempt, create, settings};
 
 fn delete(run: &Run, delete_secrets: bool) -> ManagedRotationCommand {
     ManagedRotationCommand::Delete { revoked: None, delete_secrets, sealed: run.sealed, now: at(9_000) }
@@ -106,6 +106,23 @@ fn whoever_was_overtaken_records_nothing_more() {
     run.when(take_over(PROCESS, at(70))).unwrap();
     run.carry_out(1, at(71));
     assert_eq!(run.state.version, 1);
+}
+
+#[test]
+fn a_rotation_moves_while_an_attempt_goes_on_and_not_before_it_is_made() {
+    let to = |to| ManagedRotationCommand::Move { to, now: at(9_000) };
+    let run = Run::created(Model::TwoUsers);
+    assert_eq!(run.refuses(to(OTHER_FOLDER)), Some(RotationRefusal::InProgress));
+    let mut run = Run::published(Model::TwoUsers, 1);
+    assert_eq!(run.when(to(FOLDER)).unwrap(), [], "it is there already");
+    run.when(run.start(2, AttemptCause::Call, at(100))).unwrap();
+    let before = run.state.clone();
+    run.when(to(OTHER_FOLDER)).unwrap();
+    assert_eq!(run.state.folder, OTHER_FOLDER);
+    assert_eq!((&run.state.attempt, &run.state.settings), (&before.attempt, &before.settings));
+    run.carry_out(2, at(9_001));
+    run.when(delete(&run, true)).unwrap();
+    assert_eq!(run.refuses(to(FOLDER)), Some(RotationRefusal::Unknown));
 }
 
 #[test]

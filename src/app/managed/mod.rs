@@ -2,6 +2,7 @@
 //!
 //! - [`connections`]: how other systems are reached;
 //! - [`rotations`]: making, changing, ending and finding managed rotations;
+//! - [`moving`]: putting one into another folder;
 //! - [`secrets`]: what is published of them, and what was generated;
 //! - [`attempt`]: one attempt, begun by an intent; [`steps`]: from there to the end of the credential before;
 //!   [`settle`]: what is done where nobody knows what the target has; [`note`]: how what was done is recorded;
@@ -16,6 +17,7 @@ mod awaited;
 pub mod connections;
 mod deletion;
 mod ground;
+mod moving;
 mod note;
 pub mod plan;
 pub mod rotations;

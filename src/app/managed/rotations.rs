@@ -174,7 +174,7 @@ impl Drafted {
     }
 }
 
-fn names(settings: &Settings) -> BTreeSet<String> {
+pub(super) fn names(settings: &Settings) -> BTreeSet<String> {
     names_of(&settings.name, settings.mapping.values().map(|mapped| mapped.key.as_str()))
 }
 
@@ -304,7 +304,7 @@ impl App {
     }
 
     /// That a folder is there, as what is put into it rests on.
-    fn folder_there(
+    pub(super) fn folder_there(
         &self,
         workspace: WorkspaceId,
         folder: FolderId,

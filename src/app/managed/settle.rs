@@ -148,12 +148,7 @@ impl App {
             }
             None => {
                 drop(running);
-                let (target, host) = self.open_target(&live).await.map_err(Stop::from)?;
-                let place = self.managed.place(&host).await;
-                let active = self.active_credential(&live).await?.ok_or(RotationRefusal::Unknown)?;
-                let login = timed(target.log_in(&active)).await?;
-                drop(place);
-                (login == Login::Accepted).then_some(Reconciliation::InStep)
+                self.is_published_valid(&live).await?.then_some(Reconciliation::InStep)
             }
         };
         if outcome.is_none() {
@@ -164,6 +159,30 @@ impl App {
         let note = |_: &LiveRotation, _, now| ManagedRotationCommand::Reconcile { outcome, now };
         self.note(caller, id, None, note).await?;
         Ok((outcome, self.rotation_view(&self.live_rotation(id)?).await?))
+    }
+
+    /// Logs in at the target with what is published. Whether it let rota in; nothing is changed by asking.
+    async fn is_published_valid(&self, live: &LiveRotation) -> Result<bool, Failure> {
+        let (target, host) = self.open_target(live).await.map_err(Stop::from)?;
+        let _place = self.managed.place(&host).await;
+        let active = self.active_credential(live).await?.ok_or(RotationRefusal::Unknown)?;
+        Ok(timed(target.log_in(&active)).await? == Login::Accepted)
+    }
+
+    /// That what is published is valid: the rotation, or why a login with it did not succeed.
+    pub async fn check_rotation(&self, caller: &Caller, id: RotationId) -> Result<RotationView, Failure> {
+        let live = self.managed_rotation(caller, id, ROTATORS)?;
+        if self.is_published_valid(&live).await? {
+            return self.rotation_view(&self.live_rotation(id)?).await;
+        }
+        let state = self.live_rotation(id)?.state;
+        // What was published when it was read may have had its turn by now.
+        if state.version != live.state.version || state.attempt.is_some_and(|a| a.stuck.is_none()) {
+            return Err(RotationRefusal::InProgress.into());
+        }
+        let reason =
+            "the target refuses a login with the credential that is published: reconcile the rotation";
+        Err(rota_targets::Failure::refused(reason).into())
     }
 
     /// Sets a new credential by the authority of the connection: nobody knows a valid one.

@@ -114,6 +114,8 @@ fn rotation_routes(at: &mut impl FnMut(&str, Route)) {
     at(&format!("{one}/generated-credentials"), web::get().to(rotations::generated));
     at(&format!("{one}/rotate-secrets"), web::post().to(rotations::rotate));
     at(&format!("{one}/reconcile"), web::post().to(rotations::reconcile));
+    at(&format!("{one}/move"), web::post().to(rotations::relocate));
+    at(&format!("{one}/check-credentials"), web::post().to(rotations::check));
 }
 
 /// Anything that is nowhere.

@@ -447,6 +447,34 @@ pub(super) async fn reconcile(request: Request, payload: web::Payload) -> HttpRe
     .await
 }
 
+/// `POST /api/v2/secret-rotations/{type}/{rotation}/move`
+pub(super) async fn relocate(request: Request, payload: web::Payload) -> HttpResponse {
+    with(request, async |request, caller| {
+        let before = rotation(request, caller).await?;
+        let mut input = Input::body(payload).await?;
+        let environment = input.slug("destinationEnvironment");
+        let secret_path = path(&input.filled("destinationSecretPath"));
+        let overwrite = input.optional_flag("overwriteDestination").unwrap_or(false);
+        input.check()?;
+        let project = before.state.workspace.to_string();
+        let to = folder(request, caller, &project, &environment, &secret_path)?;
+        let moved = request.app().move_rotation(caller, before.id, to, overwrite).await?;
+        changed(request, caller, &moved).await
+    })
+    .await
+}
+
+/// `POST /api/v2/secret-rotations/{type}/{rotation}/check-credentials`
+pub(super) async fn check(request: Request, payload: web::Payload) -> HttpResponse {
+    with(request, async |request, caller| {
+        body::bytes(payload).await?;
+        let before = rotation(request, caller).await?;
+        let view = request.app().check_rotation(caller, before.id).await?;
+        Ok(ok(request, None, &json!({ "secretRotation": shown(request, caller, &view).await? })))
+    })
+    .await
+}
+
 /// A generated credential: its fields, the last of them secret.
 struct Fields<'a>(&'a Generated);
 
