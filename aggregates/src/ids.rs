@@ -194,10 +194,12 @@ pub enum StreamKind {
     Custody = 14,
     /// The plan of one campaign, and what came of it.
     Campaign = 15,
+    /// Who read of the ledger, by the actor.
+    Reads = 16,
 }
 
 impl StreamKind {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Credential,
         Self::Workspace,
         Self::Use,
@@ -213,6 +215,7 @@ impl StreamKind {
         Self::Ledger,
         Self::Custody,
         Self::Campaign,
+        Self::Reads,
     ];
 
     fn prefix(self) -> &'static str {
@@ -232,6 +235,7 @@ impl StreamKind {
             Self::Ledger => "ledger",
             Self::Custody => "custody",
             Self::Campaign => "campaign",
+            Self::Reads => "reads",
         }
     }
 }
@@ -310,6 +314,11 @@ impl StreamId {
     /// The stream of the names in a space.
     pub fn name_space(id: SpaceId) -> Self {
         Self { kind: StreamKind::NameSpace, id: id.0 }
+    }
+
+    /// The stream of what one actor read of the ledger.
+    pub fn reads(actor: Uuid) -> Self {
+        Self { kind: StreamKind::Reads, id: actor }
     }
 
     /// The stream of destroyed sealed parts of a workspace.

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::ids::{CredentialId, EventId, Position};
+use crate::ids::{CredentialId, EventId, Position, WorkspaceId};
 use crate::time::Timestamp;
 
 crate::event::events! {
@@ -23,6 +23,8 @@ crate::event::events! {
         LeakReported = "rota.credential.leak-reported.v1",
         /// Sealed parts came to the end of their time and were destroyed with their data keys.
         SealedPartsShredded = "rota.workspace.sealed-parts-shredded.v1",
+        /// Somebody read of the ledger: at most one a minute for each actor, workspace and kind of reading.
+        LedgerRead = "rota.workspace.ledger-read.v1",
     }
 }
 
@@ -114,6 +116,21 @@ pub struct SealedPartsShredded {
     pub parts: Vec<PartRef>,
     /// When.
     pub at: Timestamp,
+}
+
+/// Somebody read of the ledger. Recorded only where the deployment is told to.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LedgerRead {
+    /// What was read: events, history, entry, hand-over, or report and its name behind a slash.
+    pub what: String,
+    /// When it was read first in this minute.
+    pub at: Timestamp,
+}
+
+/// The id under which a reading is recorded: the same for all of one minute, actor, workspace and kind of reading.
+pub fn ledger_read_id(actor: Uuid, workspace: WorkspaceId, what: &str, at: Timestamp) -> EventId {
+    named(&format!("ledger-read/{actor}/{workspace}/{what}/{}", at.minute()))
 }
 
 /// The id under which a use of a retiring secret is recorded: the same for every use in one minute.

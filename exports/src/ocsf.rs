@@ -109,6 +109,7 @@ pub fn mapping(event_type: &str) -> Option<Mapping> {
         | "rota.campaign.hand-overs-destroyed.v1"
         | "rota.ledger.auditor-named.v1"
         | "rota.ledger.auditor-dismissed.v1" => UPDATE,
+        "rota.workspace.ledger-read.v1" => entity(2, "Read", 1),
         "rota.credential.old-secret-expired.v1"
         | "rota.managed-rotation.previous-retired.v1"
         | "rota.managed-rotation.credential-revoked.v1"

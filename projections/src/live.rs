@@ -123,9 +123,11 @@ impl Live {
             StreamKind::TokenKeys => (self.token_sequence != 0).then_some(Sequence(self.token_sequence)),
             StreamKind::Places => self.places.sequence(stream),
             StreamKind::Ledger => (self.ledger_sequence != 0).then_some(Sequence(self.ledger_sequence)),
-            StreamKind::Use | StreamKind::Refusals | StreamKind::Shredding | StreamKind::Sessions => {
-                self.observations.get(stream).copied()
-            }
+            StreamKind::Use
+            | StreamKind::Refusals
+            | StreamKind::Shredding
+            | StreamKind::Sessions
+            | StreamKind::Reads => self.observations.get(stream).copied(),
         }
     }
 

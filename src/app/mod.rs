@@ -45,6 +45,7 @@ mod options;
 pub mod places;
 pub mod quiet;
 pub mod read;
+mod reads;
 mod refusals;
 pub mod replay;
 pub mod reports;
@@ -123,6 +124,8 @@ pub struct App {
     presence: Arc<Duty>,
     ledger: ledger::LedgerState,
     replica: Uuid,
+    /// Whether it is recorded who reads of the ledger.
+    records_reads: bool,
     /// Places for whoever reads the whole ledger.
     sweeping: tokio::sync::Semaphore,
     _scratch: Option<store::Scratch>,

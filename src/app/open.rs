@@ -204,6 +204,7 @@ impl App {
             managed: Engine::new(targets, process),
             sessions: Sessions::new(options.sessions),
             store: options.store.to_string(),
+            records_reads: options.record_reads,
             clock_off: AtomicI64::new(0),
             _held: held,
             read_index,

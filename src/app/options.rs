@@ -205,6 +205,8 @@ pub struct Options {
     pub ledger_guard: Option<PathBuf>,
     /// Where checkpoints go, so that history can't be rewritten here alone.
     pub anchors: AnchorOptions,
+    /// Whether it is recorded who reads of the ledger.
+    pub record_reads: bool,
     /// The clock.
     pub clock: Arc<dyn Clock>,
     /// For how long a proof that this replica is current serves others; zero for none but those who came before it.
@@ -231,6 +233,7 @@ impl Options {
             ledger_origin: None,
             ledger_guard: None,
             anchors: AnchorOptions::default(),
+            record_reads: false,
             clock,
             max_staleness: Duration::ZERO,
             log: None,

@@ -246,7 +246,9 @@ impl App {
         caller.allow_self(id, workspace, EVENT_READERS)?;
         self.settled().await?;
         let (before, _) = self.cut(caller, as_of).await?;
-        self.page(vec![Facet::Credential(id)], before, None, None, paging).await
+        let page = self.page(vec![Facet::Credential(id)], before, None, None, paging).await?;
+        self.note_read(caller, Some(workspace), "history").await;
+        Ok(page)
     }
 
     /// The events that answer a question, oldest first.
@@ -264,7 +266,12 @@ impl App {
         facets.extend(query.actor.map(Facet::Actor));
         facets.extend(query.event_type.clone().map(Facet::Type));
         facets.extend(query.request.map(Facet::Request));
-        self.page(facets, None, query.from, query.to, paging).await
+        let page = self.page(facets, None, query.from, query.to, paging).await?;
+        // Whoever follows the feed and finds nothing has read nothing: else its own reading would be the next to read.
+        if !page.items.is_empty() {
+            self.note_read(caller, workspace, "events").await;
+        }
+        Ok(page)
     }
 
     /// Whose events the caller may read: those of one workspace, or `None` for all.

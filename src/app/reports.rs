@@ -132,6 +132,7 @@ impl App {
         let reached = skip + rows.len() as u64;
         let next = (reached < count).then_some(Cursor { end, at: question.at, rows: reached });
         let checkpoint = self.checkpoint_over(end.0).await?;
+        self.note_read(caller, question.workspace, &format!("report/{}", definition.name)).await;
         Ok(Reported { definition, question, end, rows, count, next, checkpoint })
     }
 

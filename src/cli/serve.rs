@@ -92,6 +92,9 @@ pub struct Serve {
     /// [default: beside the master key]
     #[arg(long, env = "ROTA_LEDGER_GUARD", value_name = "PATH")]
     ledger_guard: Option<PathBuf>,
+    /// Record who reads events, histories, reports and handed-over secrets: an event a minute at most for each
+    #[arg(long, env = "ROTA_RECORD_READS")]
+    record_reads: bool,
     #[command(flatten)]
     anchors: Anchors,
     /// How log lines are written to stderr
@@ -168,6 +171,7 @@ impl Serve {
         options.max_staleness = Duration::from_millis(self.max_staleness_ms);
         options.ledger_origin.clone_from(&self.ledger_origin);
         options.ledger_guard.clone_from(&self.ledger_guard);
+        options.record_reads = self.record_reads;
         options.anchors = self.anchors.options()?;
         let opened = tokio::select! {
             opened = store::open(options) => opened?,

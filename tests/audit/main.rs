@@ -8,4 +8,5 @@ mod campaigns;
 mod forensics;
 mod history;
 mod quiet;
+mod reads;
 mod reports;

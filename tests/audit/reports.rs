@@ -460,7 +460,7 @@ async fn the_same_question_as_of_the_same_point_gives_the_same_bytes_for_ever() 
     let (c1, a) = (history.ids.c1.clone(), history.a.clone());
     let catalogue = history.auditor.get("/v1/reports").await.expect(200).json();
     let names: Vec<_> = catalogue["items"].as_array().unwrap().iter().map(|i| text(&i["name"])).collect();
-    assert_eq!(names.len(), 15);
+    assert_eq!(names.len(), 16);
     let paths: Vec<_> = names
         .iter()
         .flat_map(|name| {

@@ -28,6 +28,8 @@ pub struct Home {
     pub egress: Egress,
     /// How Fluide's token exchange answers.
     pub token_answer: TokenAnswer,
+    /// Whether it is recorded who reads of the ledger.
+    pub record_reads: bool,
 }
 
 /// A server on a [`Home`].
@@ -54,6 +56,7 @@ impl Home {
             failed_logins: 1_000_000,
             egress: Egress::new(false),
             token_answer: TokenAnswer::Flat,
+            record_reads: false,
         }
     }
 
@@ -66,6 +69,7 @@ impl Home {
         let mut options = Options::new(StoreUrl::Sqlite(self.path()), self.clock.clone());
         options.operator_key = OperatorKey::Given(Secret::new(OPERATOR.to_owned()));
         options.egress = self.egress.clone();
+        options.record_reads = self.record_reads;
         let opened = App::open(options, |_, _| ()).await.unwrap();
         let mut serve = ServeOptions::new("127.0.0.1:0".parse().unwrap());
         serve.workers = Some(2);

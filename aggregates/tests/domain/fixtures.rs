@@ -14,8 +14,9 @@ use rota_aggregates::ledger::{
     LedgerKeyRetired, LedgerRestored, SignsUntil,
 };
 use rota_aggregates::observation::{
-    LeakReported, ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded,
-    SessionEnded, leak_reported_id, old_secret_used_id, session_ended_id,
+    LeakReported, LedgerRead, ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart,
+    SealedPartsShredded, SessionEnded, leak_reported_id, ledger_read_id, old_secret_used_id,
+    session_ended_id,
 };
 use rota_aggregates::places::{
     EnvironmentAdded, EnvironmentChanged, EnvironmentRemoved, FolderAdded, FolderChanged, FolderRemoved,
@@ -126,6 +127,7 @@ fn records() -> Vec<Record> {
         of_managed_rotations(),
         of_the_ledger(),
         of_campaigns(),
+        of_readings(),
     ]
     .concat()
 }
@@ -455,6 +457,15 @@ fn of_quiet_secrets() -> Vec<Record> {
             )
         },
     ]
+}
+
+fn of_readings() -> Vec<Record> {
+    let (what, key) = ("report/secret-age".to_owned(), Proof::of(ProofKind::WorkspaceKey, OTHER, 1, false));
+    let read = Record {
+        id: ledger_read_id(OTHER.0, WORKSPACE, &what, at(9)),
+        ..observation(StreamId::reads(OTHER.0), LedgerRead { what, at: at(9) })
+    };
+    vec![by(read, ActorKind::WorkspaceKey, Dialect::Native, key)]
 }
 
 #[test]

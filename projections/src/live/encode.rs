@@ -206,6 +206,7 @@ impl Live {
                 4 => StreamKind::Refusals,
                 5 => StreamKind::Shredding,
                 13 => StreamKind::Sessions,
+                16 => StreamKind::Reads,
                 _ => return None,
             };
             let id = Uuid::from_bytes(input.array()?);

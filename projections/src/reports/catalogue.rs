@@ -3,7 +3,7 @@
 use super::{Fold, Question};
 use super::{
     campaigns, compromises, credentials, custody, erasures, keys, ledger_keys, managed, old_secrets,
-    policies, population, rotations, secret_age, versions,
+    policies, population, reads, rotations, secret_age, versions,
 };
 
 /// A parameter beside the point in history and the page.
@@ -136,9 +136,8 @@ pub const ELSEWHERE: &[(&str, &str)] = &[
         "metrics and logs: an unknown caller appends nothing to the ledger",
     ),
     (
-        "Who read the audit trail, and from which address did somebody come?",
-        "the access log of what stands in front: the ledger does not record who reads; an address is in the sealed \
-         details of an event until they are erased",
+        "From which address did somebody come?",
+        "the sealed details of an event, until they are erased; and the access log of what stands in front",
     ),
 ];
 
@@ -295,6 +294,17 @@ pub const ALL: &[Definition] = &[
         types: None,
         by_credential: false,
         fold: erasures::fold,
+    },
+    Definition {
+        name: "reads",
+        question: "Who read the audit trail: events, histories, reports, and secrets that were handed over sealed?",
+        limits: "Only where rota serves with --record-reads, and from then on. The first reading of each kind in a minute is \
+                 recorded. Tiles tell of no actor: see which auditors were named, and the access log of what stands in front",
+        parameters: &[Parameter::Actor, Parameter::Period],
+        columns: reads::COLUMNS,
+        types: Some(reads::TYPES),
+        by_credential: false,
+        fold: reads::fold,
     },
     Definition {
         name: "token-keys",

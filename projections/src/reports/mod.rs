@@ -24,6 +24,7 @@ mod old_secrets;
 mod policies;
 mod policy_times;
 mod population;
+mod reads;
 mod rotations;
 mod secret_age;
 mod steps;

@@ -169,6 +169,10 @@ fn the_histories_are_eventful() {
     let missing: Vec<_> = Event::types()
         .filter(|name| !types.contains(name) && !elsewhere.iter().any(|prefix| name.starts_with(prefix)))
         .collect();
-    let expected = ["rota.credential.rotation-refused.v1", "rota.credential.leak-reported.v1"];
+    let expected = [
+        "rota.credential.rotation-refused.v1",
+        "rota.credential.leak-reported.v1",
+        "rota.workspace.ledger-read.v1",
+    ];
     assert_eq!(missing, expected, "events that never come up");
 }

@@ -65,7 +65,11 @@ impl App {
         match self.open_beside(position).await {
             // Destroyed in this moment.
             Err(Failure::Sealed(SealError::DoesNotOpen)) => Err(nowhere()),
-            opened => opened,
+            Err(failure) => Err(failure),
+            Ok(file) => {
+                self.note_read(caller, Some(workspace), "hand-over").await;
+                Ok(file)
+            }
         }
     }
 }

@@ -193,6 +193,7 @@ impl App {
                 return Err(no_event());
             }
         }
+        self.note_read(caller, foreign, "entry").await;
         Ok(stored.leaf)
     }
 

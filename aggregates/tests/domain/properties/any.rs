@@ -18,7 +18,8 @@ use rota_aggregates::ledger::{
     LedgerKeyRetired, LedgerRestored, SignsUntil,
 };
 use rota_aggregates::observation::{
-    LeakReported, ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart, SealedPartsShredded,
+    LeakReported, LedgerRead, ObservationEvent, OldSecretUsed, PartRef, RotationRefused, SealedPart,
+    SealedPartsShredded,
 };
 use rota_aggregates::record::{Claim, Context, Record, SealedHashes};
 use rota_aggregates::secret::Mode;
@@ -212,6 +213,7 @@ fn observation_event() -> BoxedStrategy<Event> {
         (credential_id(), any::<u32>(), any::<bool>(), time()).prop_map(|(credential, version, live, at)| {
             LeakReported { credential, version, live, at }.into()
         }),
+        (any::<String>(), time()).prop_map(|(what, at)| LedgerRead { what, at }.into()),
     ]
     .prop_map(Event::from)
     .boxed()
