@@ -22,5 +22,6 @@ mod kills;
 mod native;
 mod notices;
 mod replicas;
+mod reports;
 mod stands;
 mod year;
