@@ -9,10 +9,12 @@ use serde_json::{Value, json};
 
 use crate::stands::Stand;
 use crate::support::{As, Caller, OPERATOR, Process, Reply, rota, text, until};
-use crate::testbed::Speaker;
+use testbed::Speaker;
 
 /// So often is it killed. Each time every target is at another place of its rotation.
 const KILLS: usize = 8;
+/// The same where there is time.
+const KILLS_LONG: usize = 24;
 
 type Asked = tokio::task::JoinHandle<Result<Reply, reqwest::Error>>;
 
@@ -55,8 +57,7 @@ fn key(stand: &Stand, field: &str) -> String {
 }
 
 impl Killed {
-    async fn new() -> Self {
-        let stands = tokio::task::spawn_blocking(Stand::all).await.unwrap();
+    async fn new(stands: Vec<Arc<Stand>>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let process = start(folder.path());
         let operator = Caller::bearer(&process.url, OPERATOR);
@@ -247,16 +248,31 @@ fn check_history(events: &[String], version: u64, before: u64, when: &str) {
 /// rota's.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_at_any_message_leaves_what_is_published_valid() {
-    let mut killed = Killed::new().await;
+    let stands = tokio::task::spawn_blocking(Stand::soon).await.unwrap();
+    kill(stands, KILLS).await;
+}
+
+/// The same at more places, and at the servers that take their time to start.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes"]
+async fn long_kills_at_every_system() {
+    let start = || Stand::soon().into_iter().chain(Stand::late()).collect();
+    let stands = tokio::task::spawn_blocking(start).await.unwrap();
+    kill(stands, KILLS_LONG).await;
+}
+
+/// Kills the program so often, each time with every target at another place of its rotation.
+async fn kill(stands: Vec<Arc<Stand>>, kills: usize) {
+    let mut killed = Killed::new(stands).await;
     let (mut now, mut stopped) = (killed.published().await, BTreeMap::<_, Vec<_>>::new());
     let foreign: Vec<_> =
         killed.all.iter().zip(&now).map(|(under, pair)| under.stand.foreign(&pair.0)).collect();
-    for round in 0..KILLS {
+    for round in 0..kills {
         let (versions, head, before) = (killed.states().await, killed.head().await, now);
         // Before rota is heard by turns, and after it was heard and before it hears.
         let speaker = if round % 2 == 0 { Speaker::Client } else { Speaker::Server };
         for under in &killed.all {
-            under.stand.way.stop_after(under.messages * round / KILLS, speaker);
+            under.stand.way.stop_after(under.messages * round / kills, speaker);
         }
         let asked = killed.rotate_all();
         for name in killed.die(asked).await {
@@ -290,7 +306,7 @@ async fn a_kill_at_any_message_leaves_what_is_published_valid() {
         assert!(!under.stand.lets_in(user, "no such password"), "{name}: anything logs in");
         // How much is said differs a little from time to time.
         let rounds = stopped.remove(name).unwrap_or_default();
-        assert!(rounds.len() * 4 >= KILLS * 3, "{name}: it was stopped in these rounds alone: {rounds:?}");
+        assert!(rounds.len() * 4 >= kills * 3, "{name}: it was stopped in these rounds alone: {rounds:?}");
     }
     killed.end_all(&now, &foreign).await;
 }

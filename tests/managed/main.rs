@@ -4,13 +4,6 @@
 
 #[path = "../support/mod.rs"]
 mod support;
-#[expect(
-    dead_code,
-    clippy::unused_self,
-    reason = "the tests of targets use the rest of it, as another crate's"
-)]
-#[path = "../testbed/src/lib.rs"]
-mod testbed;
 
 mod bench;
 mod command_line;

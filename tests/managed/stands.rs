@@ -1,5 +1,4 @@
-//! The kinds of targets that have a real server, each with a way to it that stops where it is told to. Active Directory
-//! and MySQL take too long to start, and are spoken to as OpenLDAP and MariaDB are.
+//! The kinds of targets that have a real server, each with a way to it that stops where it is told to.
 
 use std::process::Output;
 use std::sync::Arc;
@@ -7,14 +6,15 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::testbed::mariadb::Mariadb;
-use crate::testbed::mongodb::Mongodb;
-use crate::testbed::openldap::{BASE, Openldap};
-use crate::testbed::postgres::Postgres;
-use crate::testbed::process::is_root;
-use crate::testbed::redis::{Kept, Redis};
-use crate::testbed::ssh::Ssh;
-use crate::testbed::{Proxy, Server};
+use testbed::active_directory::{ActiveDirectory, DOMAIN};
+use testbed::mariadb::Mariadb;
+use testbed::mongodb::Mongodb;
+use testbed::openldap::{BASE, Openldap};
+use testbed::postgres::Postgres;
+use testbed::process::is_root;
+use testbed::redis::{Kept, Redis};
+use testbed::ssh::Ssh;
+use testbed::{Proxy, Server};
 
 type LogIn = Arc<dyn Fn(&str, &str) -> Output + Send + Sync>;
 
@@ -57,12 +57,20 @@ impl Stand {
         (self.foreign)(user)
     }
 
-    /// All that this machine can have. What can't be fetched or takes root is left out, and said so.
-    pub fn all() -> Vec<Arc<Self>> {
-        let starts: [fn() -> Vec<Self>; 6] = [redis, mariadb, mongodb, postgres, directory, machine];
-        let started = starts.map(thread::spawn);
-        started.into_iter().flat_map(|stands| stands.join().unwrap()).map(Arc::new).collect()
+    /// All that this machine can have and that start soon. What can't be fetched or takes root is left out, and said so.
+    pub fn soon() -> Vec<Arc<Self>> {
+        start(&[redis, mariadb, mongodb, postgres, directory, machine])
     }
+
+    /// The two besides that take their time: MySQL and Active Directory, which are spoken to as MariaDB and OpenLDAP are.
+    pub fn late() -> Vec<Arc<Self>> {
+        start(&[mysql, active_directory])
+    }
+}
+
+fn start(starts: &[fn() -> Vec<Stand>]) -> Vec<Arc<Stand>> {
+    let started: Vec<_> = starts.iter().copied().map(thread::spawn).collect();
+    started.into_iter().flat_map(|stands| stands.join().unwrap()).map(Arc::new).collect()
 }
 
 /// What is said of a server with TLS that is a database.
@@ -83,7 +91,7 @@ fn database(server: &Server, port: u16, password: &str, tls: &str) -> Value {
 /// A stand of two users that take turns, at a database.
 fn taking_turns(name: &'static str, way: Proxy, credentials: Value, password: &str, log_in: LogIn) -> Stand {
     let kind = match name {
-        "mariadb" => "mysql-credentials",
+        "mariadb" | "mysql" => "mysql-credentials",
         "postgres" => "postgres-credentials",
         _ => "mongodb-credentials",
     };
@@ -130,14 +138,22 @@ fn redis() -> Vec<Stand> {
 }
 
 fn mariadb() -> Vec<Stand> {
-    let bed = Arc::new(Mariadb::start());
+    vec![of_mysql("mariadb", Mariadb::start())]
+}
+
+fn mysql() -> Vec<Stand> {
+    Mariadb::start_mysql().map(|bed| of_mysql("mysql", bed)).into_iter().collect()
+}
+
+fn of_mysql(name: &'static str, bed: Mariadb) -> Stand {
+    let bed = Arc::new(bed);
     let way = Proxy::start(bed.server.port);
     let credentials = database(&bed.server, way.port, &bed.admin_password, "ssl");
     let asked = Arc::clone(&bed);
     let log_in = Arc::new(move |user: &str, password: &str| asked.client(user, password));
     let users = "SELECT user, host, plugin, authentication_string FROM mysql.user WHERE user NOT LIKE 'app%'";
-    let stand = taking_turns("mariadb", way, credentials, &bed.admin_password, log_in);
-    vec![Stand { foreign: Arc::new(move |_| bed.admin(users)), ..stand }]
+    let stand = taking_turns(name, way, credentials, &bed.admin_password, log_in);
+    Stand { foreign: Arc::new(move |_| bed.admin(users)), ..stand }
 }
 
 fn mongodb() -> Vec<Stand> {
@@ -222,6 +238,31 @@ fn directory() -> Vec<Stand> {
             "target-principal",
             Some(bed.app_password.clone()),
         ),
+    ]
+}
+
+fn active_directory() -> Vec<Stand> {
+    if !is_root() {
+        eprintln!("SKIPPED: only root can make a domain controller");
+        return Vec::new();
+    }
+    let bed = Arc::new(ActiveDirectory::start());
+    let stand = |name, scheme: &str, at, user: &str, method, first| {
+        let (way, asked) = (Proxy::to(at), Arc::clone(&bed));
+        let credentials = json!({
+            "provider": "active-directory", "url": format!("{scheme}://localhost:{}", way.port),
+            "dn": format!("rota_admin@{DOMAIN}"), "password": bed.admin_password,
+            "sslRejectUnauthorized": true, "sslCertificate": bed.server.authority(),
+        });
+        let parameters = json!({ "dn": bed.dn(user), "rotationMethod": method });
+        let bystander = (bed.dn("outsider"), bed.app_password.clone());
+        let log_in = Arc::new(move |dn: &str, password: &str| asked.client(dn, password));
+        Account { name, user: "dn", parameters, first, way, credentials, log_in, bystander }.stand()
+    };
+    let own = Some(bed.app_password.clone());
+    vec![
+        stand("active-directory", "ldaps", bed.secure(), "twenty_a", "connection-principal", None),
+        stand("active-directory-own", "ldap", bed.plain(), "twenty_b", "target-principal", own),
     ]
 }
 
