@@ -298,12 +298,13 @@ async fn stopped_and_resumed(stopped: Duration) {
                 assert_eq!(answer.json()["active"], json!(false), "it answered from its stale view");
                 refused += 1;
             }
-            503 => unavailable += 1,
+            // 408: it was stopped before it had read the request, and its time was over when it went on.
+            503 | 408 => unavailable += 1,
             other => panic!("{other} {}", answer.text),
         }
     }
     println!(
-        "stopped for {stopped:?} and resumed: {refused} old secrets refused, {unavailable} times 503, 0 accepted"
+        "stopped for {stopped:?} and resumed: {refused} old secrets refused, {unavailable} times 503 or 408, 0 accepted"
     );
     join_all(busy).await;
     for (_, public, secret) in &made {
