@@ -220,10 +220,6 @@ impl Target for Auth0ClientSecret {
     }
 
     /// An interrupted attempt leaves nothing that setting the secret again does not heal.
-    async fn undo(&self, _intent: &Intent, _keep: &[&Credential]) -> Result<usize, Failure> {
-        Ok(0)
-    }
-
     /// It ended when the next one was set.
     async fn retire(&self, _old: &Credential, _active: &Credential, _end: bool) -> Result<(), Failure> {
         Ok(())

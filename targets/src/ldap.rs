@@ -401,10 +401,6 @@ impl Target for Ldap {
         Ok(if bound.is_some() { Login::Accepted } else { Login::Refused })
     }
 
-    async fn undo(&self, _: &Intent, _: &[&Credential]) -> Result<usize, Failure> {
-        Ok(0)
-    }
-
     /// An entry has one password: the one before ended when the next was set.
     async fn retire(&self, _: &Credential, _: &Credential, _: bool) -> Result<(), Failure> {
         Ok(())

@@ -310,10 +310,6 @@ impl Target for Mssql {
         }
     }
 
-    async fn undo(&self, _: &Intent, _: &[&Credential]) -> Result<usize, Failure> {
-        Ok(0)
-    }
-
     /// The login's own next turn ends its password; until then it is the overlap. Sessions end here.
     async fn retire(&self, old: &Credential, _: &Credential, end_sessions: bool) -> Result<(), Failure> {
         if !end_sessions {

@@ -517,10 +517,6 @@ impl Target for Ssh {
         }
     }
 
-    async fn undo(&self, _: &Intent, _: &[&Credential]) -> Result<usize, Failure> {
-        Ok(0)
-    }
-
     /// An account has one password: the one before ended when the next was set. Who is logged in stays so.
     async fn retire(&self, _: &Credential, _: &Credential, _: bool) -> Result<(), Failure> {
         Ok(())

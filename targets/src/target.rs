@@ -137,8 +137,11 @@ pub trait Target: Send + Sync {
     /// Logs in anew, past every cache and pool.
     async fn log_in(&self, credential: &Credential) -> Result<Login, Failure>;
 
-    /// Removes what an interrupted attempt may have made and nobody can use, and nothing else. How many there were.
-    async fn undo(&self, intent: &Intent, keep: &[&Credential]) -> Result<usize, Failure>;
+    /// Removes what an interrupted attempt may have made and nobody can use, and nothing else. How many there were:
+    /// none where a rotation changes what is there and makes nothing beside it.
+    async fn undo(&self, _intent: &Intent, _keep: &[&Credential]) -> Result<usize, Failure> {
+        Ok(0)
+    }
 
     /// Ends a credential that was replaced and that rota made, as far as the kind has something to end; also
     /// sessions opened with it, where asked and possible. `active` must stay valid.

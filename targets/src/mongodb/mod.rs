@@ -295,10 +295,6 @@ impl Target for Mongodb {
         self.server.log_in(&mut wire, &self.server.database, username, &credential.secret).await
     }
 
-    async fn undo(&self, _: &Intent, _: &[&Credential]) -> Result<usize, Failure> {
-        Ok(0)
-    }
-
     /// The user's own next turn ends its password; until then it is the overlap. Sessions end here.
     async fn retire(&self, old: &Credential, _: &Credential, end_sessions: bool) -> Result<(), Failure> {
         if !end_sessions {

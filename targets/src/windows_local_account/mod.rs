@@ -204,10 +204,6 @@ impl Target for WindowsLocalAccount {
     }
 
     /// An interrupted attempt leaves nothing that setting the password again does not heal.
-    async fn undo(&self, _intent: &Intent, _keep: &[&Credential]) -> Result<usize, Failure> {
-        Ok(0)
-    }
-
     /// It ended when the next one was set. Sessions that are open stay open: SMB has no way to end those of others
     /// without rights that a rotation does not need.
     async fn retire(&self, _old: &Credential, _active: &Credential, _end: bool) -> Result<(), Failure> {
