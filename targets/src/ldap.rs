@@ -21,7 +21,7 @@ use crate::connection::{Connection, is_user_principal_name};
 use crate::failure::{Certainty, Failure};
 use crate::parameters::{By, Parameters};
 use crate::password::Requirements;
-use crate::reach::{Place, STEP, Tls, reason, tls_failure};
+use crate::reach::{Effect, Place, STEP, Tls, reason, tls_failure};
 use crate::target::{Credential, Intent, Login, Network, Plan, Right, Slot, Target};
 
 /// Where the directory is, and whom rota is there.
@@ -53,12 +53,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.driver.abort();
     }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    Reads,
-    Writes,
 }
 
 const SUCCESS: u32 = 0;
@@ -143,16 +137,10 @@ impl Server {
         answer: Result<Result<LdapResult, LdapError>, E>,
         effect: Effect,
     ) -> Result<LdapResult, Failure> {
-        match (answer, effect) {
-            (Ok(Ok(answer)), _) => Ok(answer),
-            (Ok(Err(_)), Effect::Reads) => Err(self.place.unreachable("the connection broke")),
-            (Ok(Err(_)), Effect::Writes) => {
-                Err(Failure::unclear(format!("the connection to {} broke before it answered", self.place)))
-            }
-            (Err(_), Effect::Reads) => Err(self.place.unreachable("it does not answer")),
-            (Err(_), Effect::Writes) => {
-                Err(Failure::unclear(format!("{} did not answer in time", self.place)))
-            }
+        match answer {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(self.place.broken(effect)),
+            Err(_) => Err(self.place.silent(effect)),
         }
     }
 

@@ -15,7 +15,7 @@ use crate::chosen::{Turns, account, copy, copy_secret, intended};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::parameters::Parameters;
-use crate::reach::{CONNECT, Place, STEP, Tls};
+use crate::reach::{CONNECT, Effect, Place, STEP, Tls};
 use crate::statement::{Dialect, Script, Values};
 use crate::target::{Credential, Intent, Login, Network, Plan, Right, Slot, Target};
 
@@ -36,13 +36,6 @@ pub(crate) struct Mssql {
     server: Server,
     turns: Turns,
     script: Option<Script>,
-}
-
-/// Whether what a statement does may have happened when its answer is lost.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    Reads,
-    Writes,
 }
 
 impl Server {
@@ -118,10 +111,7 @@ impl Server {
         match timeout(STEP, asked).await {
             Ok(Ok(rows)) => Ok(rows),
             Ok(Err(error)) => Err(self.failure(&error, effect)),
-            Err(_) if effect == Effect::Writes => {
-                Err(Failure::unclear(format!("{} did not answer in time", self.place)))
-            }
-            Err(_) => Err(self.place.unreachable("it does not answer")),
+            Err(_) => Err(self.place.silent(effect)),
         }
     }
 
@@ -155,10 +145,7 @@ impl Server {
                      policy of the server to Proxy"
                 ));
             }
-            _ if effect == Effect::Writes => {
-                return Failure::unclear(format!("the connection to {place} broke before it answered"));
-            }
-            _ => return place.unreachable("the connection broke"),
+            _ => return place.broken(effect),
         };
         let number = server.code();
         let refused = |why: &str| Failure::refused(format!("{place} refuses: {why} (error {number})"));

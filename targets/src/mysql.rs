@@ -15,7 +15,7 @@ use crate::chosen::{Turns, account, copy, intended};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::parameters::Parameters;
-use crate::reach::{CONNECT, Place, STEP, Tls, reason, tls_failure};
+use crate::reach::{CONNECT, Effect, Place, STEP, Tls, reason, tls_failure};
 use crate::statement::{Dialect, Script, Values};
 use crate::target::{Credential, Intent, Login, Network, Plan, Right, Slot, Target};
 
@@ -34,12 +34,6 @@ pub(crate) struct Mysql {
     server: Server,
     turns: Turns,
     script: Option<Script>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    Reads,
-    Writes,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,7 +130,7 @@ impl Server {
         match timeout(STEP, session.query_drop(sql)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.failure(&error, effect)),
-            Err(_) => Err(self.silent(effect)),
+            Err(_) => Err(self.place.silent(effect)),
         }
     }
 
@@ -174,13 +168,6 @@ impl Server {
         }
     }
 
-    fn silent(&self, effect: Effect) -> Failure {
-        match effect {
-            Effect::Reads => self.place.unreachable("it does not answer"),
-            Effect::Writes => Failure::unclear(format!("{} did not answer in time", self.place)),
-        }
-    }
-
     /// Only what the code of an error says: its text may quote the statement.
     fn failure(&self, error: &Error, effect: Effect) -> Failure {
         let place = &self.place;
@@ -202,8 +189,7 @@ impl Server {
             Error::Io(IoError::Io(error)) if effect == Effect::Reads => {
                 return place.unreachable(reason(error.kind()));
             }
-            _ if effect == Effect::Reads => return place.unreachable("the connection broke"),
-            _ => return Failure::unclear(format!("the connection to {place} broke before it answered")),
+            _ => return place.broken(effect),
         };
         let refused = |why: &str| Failure::refused(format!("{place} refuses: {why} (error {code})"));
         match code {
@@ -434,7 +420,7 @@ impl Target for Mysql {
                 // It ended by itself.
                 Ok(Err(Error::Server(error))) if error.code == 1094 => {}
                 Ok(done) => done.map_err(|error| self.server.failure(&error, Effect::Reads))?,
-                Err(_) => return Err(self.server.silent(Effect::Reads)),
+                Err(_) => return Err(self.server.place.silent(Effect::Reads)),
             }
         }
         Ok(())

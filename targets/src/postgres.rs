@@ -16,7 +16,7 @@ use crate::chosen::{Turns, account, copy, copy_secret, intended};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::parameters::Parameters;
-use crate::reach::{CONNECT, Place, STEP, Stream, Tls};
+use crate::reach::{CONNECT, Effect, Place, STEP, Stream, Tls};
 use crate::statement::{Dialect, Script, Values};
 use crate::target::{Credential, Intent, Login, Network, Plan, Right, Slot, Target};
 
@@ -47,13 +47,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.connection.abort();
     }
-}
-
-/// How far a statement has come when it fails: whether what it does may have happened.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    Reads,
-    Writes,
 }
 
 impl Server {
@@ -134,15 +127,16 @@ impl Server {
         match timeout(STEP, session.client.batch_execute(sql)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => Err(self.failure(&error, effect)),
-            Err(_) => Err(self.silent(effect)),
+            Err(_) => Err(self.place.silent(effect)),
         }
     }
 
     /// Runs one query for the first row of it, as texts.
     async fn row(&self, session: &Session, sql: &str) -> Result<Option<Vec<Option<String>>>, Failure> {
         use tokio_postgres::SimpleQueryMessage::Row;
-        let answer =
-            timeout(STEP, session.client.simple_query(sql)).await.map_err(|_| self.silent(Effect::Reads))?;
+        let answer = timeout(STEP, session.client.simple_query(sql))
+            .await
+            .map_err(|_| self.place.silent(Effect::Reads))?;
         let messages = answer.map_err(|error| self.failure(&error, Effect::Reads))?;
         Ok(messages.iter().find_map(|message| match message {
             Row(row) => Some((0..row.len()).map(|at| row.get(at).map(ToOwned::to_owned)).collect()),
@@ -150,23 +144,11 @@ impl Server {
         }))
     }
 
-    fn silent(&self, effect: Effect) -> Failure {
-        match effect {
-            Effect::Reads => self.place.unreachable("it does not answer"),
-            Effect::Writes => Failure::unclear(format!("{} did not answer in time", self.place)),
-        }
-    }
-
     /// Only what the code of an error says: its text may quote the statement.
     fn failure(&self, error: &tokio_postgres::Error, effect: Effect) -> Failure {
         let place = &self.place;
         let Some(code) = error.code() else {
-            return match effect {
-                Effect::Reads => place.unreachable("the connection broke"),
-                Effect::Writes => {
-                    Failure::unclear(format!("the connection to {place} broke before it answered"))
-                }
-            };
+            return place.broken(effect);
         };
         let refused =
             |why: &str| Failure::refused(format!("{place} refuses: {why} (SQLSTATE {})", code.code()));

@@ -24,6 +24,13 @@ pub(crate) const CONNECT: Duration = Duration::from_secs(10);
 /// For anything that is asked of it.
 pub(crate) const STEP: Duration = Duration::from_secs(15);
 
+/// Whether what is asked of a target may have happened when its answer is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    Reads,
+    Writes,
+}
+
 /// A stream of bytes to a target.
 pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 
@@ -70,6 +77,22 @@ impl Place {
 
     pub(crate) fn unreachable(&self, why: &str) -> Failure {
         Failure::unreachable(format!("{self} can't be reached: {why}"))
+    }
+
+    /// No answer in time.
+    pub(crate) fn silent(&self, effect: Effect) -> Failure {
+        match effect {
+            Effect::Reads => self.unreachable("it does not answer"),
+            Effect::Writes => Failure::unclear(format!("{self} did not answer in time")),
+        }
+    }
+
+    /// The connection is gone before the answer is there.
+    pub(crate) fn broken(&self, effect: Effect) -> Failure {
+        match effect {
+            Effect::Reads => self.unreachable("the connection broke"),
+            Effect::Writes => Failure::unclear(format!("the connection to {self} broke before it answered")),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::parameters::Parameters;
 use crate::password::{Requirements, generate_name};
-use crate::reach::{Place, STEP, Tls};
+use crate::reach::{Effect, Place, STEP, Tls};
 use crate::target::{Credential, Intent, Login, Network, Plan, Right, Slot, Target};
 
 /// As long as users' names are elsewhere.
@@ -47,12 +47,6 @@ impl Drop for Session {
     fn drop(&mut self) {
         self.driver.abort();
     }
-}
-
-#[derive(Clone, Copy)]
-enum Effect {
-    Reads,
-    Writes,
 }
 
 impl Server {
@@ -127,10 +121,7 @@ impl Server {
         match timeout(STEP, command.query_async::<Value>(&mut connection)).await {
             Ok(Err(error)) if error.code().is_none() => Err(self.failure(&error, effect)),
             Ok(answer) => Ok(answer),
-            Err(_) => Err(match effect {
-                Effect::Reads => self.place.unreachable("it does not answer"),
-                Effect::Writes => Failure::unclear(format!("{} did not answer in time", self.place)),
-            }),
+            Err(_) => Err(self.place.silent(effect)),
         }
     }
 
@@ -149,12 +140,7 @@ impl Server {
             }
             Some("READONLY") => Failure::refused(format!("{place} is a replica; connect to the primary")),
             Some(_) => Failure::refused(format!("{place} refuses the command; rota needs Redis 6 or later")),
-            None => match effect {
-                Effect::Reads => place.unreachable("the connection broke"),
-                Effect::Writes => {
-                    Failure::unclear(format!("the connection to {place} broke before it answered"))
-                }
-            },
+            None => place.broken(effect),
         }
     }
 

@@ -20,7 +20,7 @@ use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::parameters::{By, Parameters};
 use crate::password::Requirements;
-use crate::reach::{Place, STEP};
+use crate::reach::{Effect, Place, STEP};
 use crate::target::{Credential, Intent, Login, Network, Plan, Right, Slot, Target};
 
 /// Where the machine is, and whom rota is there.
@@ -71,12 +71,6 @@ fn is_key(pinned: &str, key: &PublicKey) -> bool {
             == pinned.trim_end_matches('=');
     }
     PublicKey::from_openssh(pinned).is_ok_and(|pinned| pinned.key_data() == key.key_data())
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    Reads,
-    Writes,
 }
 
 /// What became of a login.
@@ -236,22 +230,6 @@ impl Server {
         }
     }
 
-    fn broken(&self, effect: Effect) -> Failure {
-        match effect {
-            Effect::Reads => self.place.unreachable("the connection broke"),
-            Effect::Writes => {
-                Failure::unclear(format!("the connection to {} broke before it answered", self.place))
-            }
-        }
-    }
-
-    fn silent(&self, effect: Effect) -> Failure {
-        match effect {
-            Effect::Reads => self.place.unreachable("it does not answer"),
-            Effect::Writes => Failure::unclear(format!("{} did not answer in time", self.place)),
-        }
-    }
-
     /// Runs a command with something to read. Its exit status and the first part of what it says to that.
     async fn run(
         &self,
@@ -281,8 +259,8 @@ impl Server {
         };
         match timeout(STEP, run).await {
             Ok(Ok(Some(done))) => Ok(done),
-            Ok(_) => Err(self.broken(effect)),
-            Err(_) => Err(self.silent(effect)),
+            Ok(_) => Err(self.place.broken(effect)),
+            Err(_) => Err(self.place.silent(effect)),
         }
     }
 
@@ -324,8 +302,8 @@ impl Server {
         };
         match timeout(STEP, talk).await {
             Ok(Ok(Some(status))) => Ok(status == 0),
-            Ok(_) => Err(self.broken(Effect::Writes)),
-            Err(_) => Err(self.silent(Effect::Writes)),
+            Ok(_) => Err(self.place.broken(Effect::Writes)),
+            Err(_) => Err(self.place.silent(Effect::Writes)),
         }
     }
 }

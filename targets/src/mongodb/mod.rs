@@ -14,7 +14,7 @@ use crate::chosen::{Turns, account, copy, intended};
 use crate::connection::Connection;
 use crate::failure::Failure;
 use crate::parameters::Parameters;
-use crate::reach::{Place, STEP, Tls, reason};
+use crate::reach::{Effect, Place, STEP, Tls, reason};
 use crate::target::{Credential, Intent, Login, Network, Plan, Right, Slot, Target};
 
 /// Where the server is, and whom rota is there.
@@ -33,12 +33,6 @@ pub(crate) struct Server {
 pub(crate) struct Mongodb {
     server: Server,
     turns: Turns,
-}
-
-#[derive(Clone, Copy)]
-enum Effect {
-    Reads,
-    Writes,
 }
 
 const UNKNOWN_USER: i32 = 11;
@@ -124,7 +118,7 @@ impl Server {
         password: &Secret,
     ) -> Result<Login, Failure> {
         let answer = timeout(STEP, wire.log_in(database, username, password.expose())).await;
-        let answer = answer.map_err(|_| self.silent(Effect::Reads))?;
+        let answer = answer.map_err(|_| self.place.silent(Effect::Reads))?;
         match answer.map_err(|broken| self.broken(broken, Effect::Reads))? {
             Ok(()) => Ok(Login::Accepted),
             Err(Refused(BAD_LOGIN | UNKNOWN_USER)) => Ok(Login::Refused),
@@ -149,23 +143,15 @@ impl Server {
         command: Document,
         effect: Effect,
     ) -> Result<Result<Document, Refused>, Failure> {
-        let answer = timeout(STEP, wire.run(database, command)).await.map_err(|_| self.silent(effect))?;
+        let answer =
+            timeout(STEP, wire.run(database, command)).await.map_err(|_| self.place.silent(effect))?;
         answer.map_err(|broken| self.broken(broken, effect))
-    }
-
-    fn silent(&self, effect: Effect) -> Failure {
-        match effect {
-            Effect::Reads => self.place.unreachable("it does not answer"),
-            Effect::Writes => Failure::unclear(format!("{} did not answer in time", self.place)),
-        }
     }
 
     fn broken(&self, Broken(kind): Broken, effect: Effect) -> Failure {
         match effect {
             Effect::Reads => self.place.unreachable(reason(kind)),
-            Effect::Writes => {
-                Failure::unclear(format!("the connection to {} broke before it answered", self.place))
-            }
+            Effect::Writes => self.place.broken(effect),
         }
     }
 

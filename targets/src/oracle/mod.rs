@@ -17,7 +17,7 @@ use crate::chosen::{Turns, account, copy, copy_secret, intended};
 use crate::connection::Connection;
 use crate::failure::{Certainty, Failure};
 use crate::parameters::Parameters;
-use crate::reach::{CONNECT, Place, STEP, Tls};
+use crate::reach::{CONNECT, Effect, Place, STEP, Tls};
 use crate::statement::{Dialect, Script, Values};
 use crate::target::{Credential, Intent, Login, Network, Plan, Right, Slot, Target};
 
@@ -36,13 +36,6 @@ pub(crate) struct Oracle {
     server: Server,
     turns: Turns,
     script: Option<Script>,
-}
-
-/// Whether what is asked may have happened when its answer is lost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Effect {
-    Reads,
-    Writes,
 }
 
 /// Why there is no session.
@@ -175,30 +168,24 @@ impl Server {
 
     fn failure(&self, said: &Said, effect: Effect) -> Failure {
         let place = &self.place;
-        let number = match (said, effect) {
-            (Said::Number(number), _) => *number,
-            (Said::Listener(12_514 | 12_505), _) => {
+        let number = match said {
+            Said::Number(number) => *number,
+            Said::Listener(12_514 | 12_505) => {
                 return Failure::refused(format!(
                     "the listener at {place} knows no service {}; the database of the connection is the name of one",
                     self.service
                 ));
             }
-            (Said::Listener(number @ (12_516 | 12_518 | 12_519 | 12_520 | 12_526 | 12_527 | 12_528)), _) => {
+            Said::Listener(number @ (12_516 | 12_518 | 12_519 | 12_520 | 12_526 | 12_527 | 12_528)) => {
                 return Failure::unreachable(format!("the listener at {place} is busy (ORA-{number})"));
             }
-            (Said::Listener(number), _) => {
+            Said::Listener(number) => {
                 return Failure::refused(format!(
                     "the listener at {place} refuses the connection (ORA-{number:05})"
                 ));
             }
-            (Said::Silent, Effect::Reads) => return place.unreachable("it does not answer"),
-            (Said::Broken, Effect::Reads) => return place.unreachable("the connection broke"),
-            (Said::Silent, Effect::Writes) => {
-                return Failure::unclear(format!("{place} did not answer in time"));
-            }
-            (Said::Broken, Effect::Writes) => {
-                return Failure::unclear(format!("the connection to {place} broke before it answered"));
-            }
+            Said::Silent => return place.silent(effect),
+            Said::Broken => return place.broken(effect),
         };
         let refused = |why: &str| Failure::refused(format!("{place} refuses: {why} (ORA-{number:05})"));
         match number {
