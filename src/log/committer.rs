@@ -14,8 +14,8 @@
 //! sinks none of its neighbours; its caller decides again.
 //!
 //! **Others.** On a store that several processes share somebody else may have written in between. Then the
-//! committer takes in what they wrote and judges the batch again: only commands that no longer fit are stale.
-//! One that others keep overtaking takes a turn, in which the store keeps them out.
+//! committer takes a turn, in which the store keeps them out, takes in what they wrote and judges the batch again:
+//! only commands that no longer fit are stale. While others go on writing it takes turns from the start.
 //!
 //! **Doubt.** If the store can't say whether a commit happened, the committer asks it to settle that, until it
 //! knows. Nobody is answered on a guess. Dropping a request does not drop its command.
@@ -46,8 +46,8 @@ pub const QUEUE_MAX: usize = 4_096;
 pub const BATCH_EVENTS_MAX: usize = 256;
 /// Bytes in one commit, unless one command alone has more.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
-/// A batch that others have overtaken so often takes a turn.
-const OVERTAKEN_MAX: u32 = 2;
+/// After others were faster so many batches take turns, and after each in whose turn others were found to have written.
+const TURNS: u32 = 16;
 /// A batch that is overtaken even so is given up after so many attempts: its commands are stale.
 const ATTEMPTS_MAX: u32 = 16;
 
@@ -133,6 +133,7 @@ impl Committer {
             follower: Arc::clone(&follower),
             healthy: Arc::clone(&healthy),
             backlog: VecDeque::new(),
+            turns: 0,
         };
         let task = tokio::spawn(worker.run(jobs));
         (Self { queue, head: watched, healthy, follower }, task)
@@ -203,6 +204,8 @@ struct Worker {
     follower: Arc<Follower>,
     healthy: Arc<AtomicBool>,
     backlog: VecDeque<Job>,
+    /// So many batches still take turns.
+    turns: u32,
 }
 
 /// A command that goes into the batch: which one it was, where its events begin there, and its time.
@@ -256,17 +259,26 @@ impl Worker {
             if self.backlog.is_empty() && jobs.recv_many(&mut messages, BATCH_EVENTS_MAX).await == 0 {
                 return;
             }
-            for message in messages.drain(..) {
-                match message {
-                    Message::Job(job) => self.backlog.push_back(job),
-                    Message::Flush(done) => flushes.push(done),
-                }
+            self.sort(messages.drain(..), &mut flushes);
+            let turn = self.take_turn().await;
+            if self.turns > 0 {
+                // A turn is waited for, and others have come meanwhile.
+                self.sort(std::iter::from_fn(|| jobs.try_recv().ok()), &mut flushes);
             }
             let batch = self.take_batch();
-            self.commit(batch).await;
+            self.commit(batch, turn).await;
             // Whoever waits for a flush waits for everything that was queued before it.
             if self.backlog.is_empty() {
                 flushes.clear();
+            }
+        }
+    }
+
+    fn sort(&mut self, messages: impl Iterator<Item = Message>, flushes: &mut Vec<oneshot::Sender<()>>) {
+        for message in messages {
+            match message {
+                Message::Job(job) => self.backlog.push_back(job),
+                Message::Flush(done) => flushes.push(done),
             }
         }
     }
@@ -287,9 +299,9 @@ impl Worker {
         batch
     }
 
-    async fn commit(&self, jobs: Vec<Job>) {
+    async fn commit(&mut self, jobs: Vec<Job>, turn: Result<(), LogError>) {
         let (slots, marks) = self.tip.take_marks();
-        let (judged, written) = self.commit_at_tip(jobs, marks).await;
+        let (judged, written) = self.commit_at_tip(jobs, marks, turn).await;
         match written {
             Ok(()) => {
                 if !judged.batch.is_empty() {
@@ -331,35 +343,47 @@ impl Worker {
 
     /// Judges and writes; and judges again what others have overtaken, with what they wrote taken in.
     async fn commit_at_tip(
-        &self,
+        &mut self,
         mut jobs: Vec<Job>,
         mut marks: Vec<UseMark>,
+        mut turn: Result<(), LogError>,
     ) -> (Judged, Result<(), LogError>) {
         let mut overtaken = 0;
         loop {
             let judged = self.judge(jobs, marks);
-            let written = if judged.batch.is_empty() { Ok(()) } else { self.write(&judged.batch).await };
-            if !matches!(written, Err(LogError::Behind { .. })) {
-                if overtaken > OVERTAKEN_MAX {
-                    self.log.end_turn().await;
+            let written = match turn {
+                Err(error) => Err(error),
+                Ok(()) if judged.batch.is_empty() => Ok(()),
+                Ok(()) => self.write(&judged.batch).await,
+            };
+            if matches!(written, Err(LogError::Behind { .. })) {
+                overtaken += 1;
+                telemetry::overtaken();
+                self.turns = TURNS;
+                if overtaken < ATTEMPTS_MAX {
+                    turn = self.take_turn().await;
+                    (jobs, marks) = judged.undo();
+                    continue;
                 }
-                return (judged, written);
             }
-            overtaken += 1;
-            telemetry::overtaken();
-            if overtaken == ATTEMPTS_MAX {
-                return (judged, written);
-            }
-            if overtaken > OVERTAKEN_MAX
-                && let Err(error) = self.log.take_turn().await
-            {
-                return (judged, Err(error));
-            }
-            if let Err(error) = self.follower.catch_up().await {
-                self.log.end_turn().await;
-                return (judged, Err(LogError::Unavailable(error.into())));
-            }
-            (jobs, marks) = judged.undo();
+            // Nothing may have come of it.
+            self.log.end_turn().await;
+            return (judged, written);
+        }
+    }
+
+    /// Takes a turn, if others were faster lately.
+    async fn take_turn(&mut self) -> Result<(), LogError> {
+        if self.turns == 0 {
+            return Ok(());
+        }
+        let others = self.follower.take_turn().await;
+        self.turns = if others.as_ref().is_ok_and(|wrote| !wrote) { self.turns - 1 } else { TURNS };
+        match others {
+            Ok(_) => Ok(()),
+            // Nothing was written.
+            Err(error @ LogError::Unavailable(_)) => Err(error),
+            Err(error) => Err(LogError::Unavailable(error.into())),
         }
     }
 

@@ -131,8 +131,8 @@ impl EventLog for FaultyLog {
         self.inner.settle(batch).await
     }
 
-    async fn take_turn(&self) -> Result<(), LogError> {
-        self.inner.take_turn().await
+    async fn take_turn(&self, from: Position) -> Result<Option<Page>, LogError> {
+        self.inner.take_turn(from).await
     }
 
     async fn end_turn(&self) {

@@ -8,9 +8,11 @@ use tokio::sync::watch;
 
 use super::reading::{PAGE, decode};
 use super::tip::SharedTip;
-use super::{EventLog, LogError};
+use super::{EventLog, LogError, Page};
 use crate::ledger::rfc6962::leaf_hash;
 
+/// Reads of a growing log are at least so far apart.
+const PACE: Duration = Duration::from_millis(10);
 /// After a failure the next attempt waits this long.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -31,24 +33,57 @@ impl Follower {
     /// tip afterwards: usually by one read, which is also the proof that there is no more.
     pub async fn catch_up(&self) -> Result<Position, LogError> {
         loop {
-            let from = self.tip.tip.read().live.next_position();
+            let from = self.next();
             let page = self.log.read(from, PAGE).await?;
             let full = page.leaves.len() >= PAGE;
-            if !page.leaves.is_empty() {
-                let leaves: Vec<_> = page.leaves.iter().map(|(leaf, _)| leaf_hash(leaf)).collect();
-                let recorded = decode(page).collect::<Result<Vec<_>, _>>()?;
-                let mut tip = self.tip.tip.write();
-                for (event, leaf) in recorded.iter().zip(leaves) {
-                    tip.apply_next(&event.fact(), leaf);
-                }
-                let next = tip.live.next_position();
-                drop(tip);
-                self.announce(next);
-            }
+            self.take_in(page)?;
             if !full {
-                return Ok(self.tip.tip.read().live.next_position());
+                return Ok(self.next());
             }
         }
+    }
+
+    /// Keeps other writers out, as far as the store can, and takes in what they have written. Whether there was any.
+    pub(super) async fn take_turn(&self) -> Result<bool, LogError> {
+        let from = self.next();
+        let full = match self.log.take_turn(from).await? {
+            None => true,
+            Some(page) => {
+                let full = page.leaves.len() >= PAGE;
+                self.take_in(page)?;
+                full
+            }
+        };
+        if full {
+            self.catch_up().await?;
+        }
+        Ok(self.next() > from)
+    }
+
+    fn take_in(&self, page: Page) -> Result<(), LogError> {
+        // The committer may have been faster with its own.
+        let page = page.from(self.next());
+        if page.leaves.is_empty() {
+            return Ok(());
+        }
+        let leaves: Vec<_> = page.leaves.iter().map(|(leaf, _)| leaf_hash(leaf)).collect();
+        let recorded = decode(page).collect::<Result<Vec<_>, _>>()?;
+        let mut kept = Vec::with_capacity(recorded.len());
+        let mut tip = self.tip.tip.write();
+        for (event, leaf) in recorded.into_iter().zip(leaves) {
+            if tip.apply_next(&event.fact(), leaf) {
+                kept.push(event.into());
+            }
+        }
+        let next = tip.live.next_position();
+        drop(tip);
+        self.tip.keep(kept);
+        self.announce(next);
+        Ok(())
+    }
+
+    fn next(&self) -> Position {
+        self.tip.tip.read().live.next_position()
     }
 
     /// Says how far the tip is, to whoever watches. It never goes back.
@@ -64,12 +99,16 @@ impl Follower {
     pub async fn run(self: Arc<Self>) {
         let mut failing = false;
         loop {
-            let known = self.tip.tip.read().live.next_position();
+            let known = self.next();
             if !self.log.grown(known).await {
                 return;
             }
             match self.catch_up().await {
-                Ok(_) => {
+                Ok(next) => {
+                    if next > known {
+                        // What comes thick and fast comes together.
+                        tokio::time::sleep(PACE).await;
+                    }
                     if std::mem::take(&mut failing) {
                         tracing::info!("the log can be followed again");
                     }

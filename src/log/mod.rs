@@ -140,12 +140,21 @@ pub struct StoredEvent {
 }
 
 /// A page of the feed: leaves in position order, with the digests that the live view needs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Page {
     /// The position of the first leaf.
     pub first: Position,
     /// Leaf and digest of each event.
     pub leaves: Vec<(Vec<u8>, Option<[u8; 32]>)>,
+}
+
+impl Page {
+    /// What of it is at a position or after it.
+    fn from(mut self, position: Position) -> Self {
+        let passed = position.0.saturating_sub(self.first.0).min(self.leaves.len() as u64);
+        self.leaves.drain(..passed as usize);
+        Self { first: Position(self.first.0 + passed), ..self }
+    }
 }
 
 /// Why the log could not do it.
@@ -202,10 +211,11 @@ pub trait EventLog: Send + Sync + 'static {
     }
 
     /// Keeps other writers out until the next [`append`](Self::append) or [`end_turn`](Self::end_turn), or until
-    /// it has lasted too long: for a writer whom others keep overtaking. A store with one writer has none to keep
-    /// out.
-    async fn take_turn(&self) -> Result<(), LogError> {
-        Ok(())
+    /// it has lasted too long: for a writer whom others overtake. What is there from `from` on, as far as one page
+    /// goes; `None` from a store that does not keep anybody out.
+    async fn take_turn(&self, from: Position) -> Result<Option<Page>, LogError> {
+        let _ = from;
+        Ok(None)
     }
 
     /// Lets the others in again.

@@ -4,11 +4,11 @@ use std::collections::{HashSet, VecDeque};
 
 use parking_lot::{Mutex, RwLock};
 use rota_aggregates::ids::Hash;
-use rota_aggregates::record::Context;
+use rota_aggregates::record::{Context, Record};
 use rota_aggregates::{Event, EventId, Position, Sequence, StreamId, Timestamp};
-use rota_projections::Fact;
 use rota_projections::live::{Live, UseMark};
 use rota_projections::replay_index::ReplayIndex;
+use rota_projections::{Fact, Recorded};
 use tokio::sync::Notify;
 
 use crate::ledger::tile::Edge;
@@ -39,12 +39,14 @@ impl Tip {
     }
 
     /// Takes an event and the hash of its leaf in if it is the next one: whoever else moves the tip may have been
-    /// faster.
-    pub(super) fn apply_next(&mut self, fact: &Fact<'_>, leaf: Hash) {
-        if fact.position == self.live.next_position() {
+    /// faster. Whether it was.
+    pub(super) fn apply_next(&mut self, fact: &Fact<'_>, leaf: Hash) -> bool {
+        let next = fact.position == self.live.next_position();
+        if next {
             self.apply(fact);
             self.grow(fact.position, leaf);
         }
+        next
     }
 
     /// Takes a leaf into the tree if it is the next one. The tiles that it fills are written by whoever appended it.
@@ -65,6 +67,14 @@ pub struct Kept {
     pub(super) stream: StreamId,
     pub(super) context: Context,
     pub(super) event: Event,
+}
+
+impl From<Recorded> for Kept {
+    fn from(recorded: Recorded) -> Self {
+        let Recorded { position, record, .. } = recorded;
+        let Record { time, sequence, id, stream, context, event, .. } = record;
+        Self { position, time, sequence, id, stream, context, event }
+    }
 }
 
 impl Kept {

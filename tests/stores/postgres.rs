@@ -54,8 +54,8 @@ impl EventLog for OneByOne {
         self.0.settle(batch).await
     }
 
-    async fn take_turn(&self) -> Result<(), LogError> {
-        self.0.take_turn().await
+    async fn take_turn(&self, from: Position) -> Result<Option<Page>, LogError> {
+        self.0.take_turn(from).await
     }
 
     async fn end_turn(&self) {
@@ -330,7 +330,8 @@ async fn a_doubt_is_settled() {
 async fn a_turn_keeps_others_out() {
     let schema = Cluster::shared().schema().await;
     let (one, other) = (open(&schema).await, Arc::new(open(&schema).await));
-    one.take_turn().await.unwrap();
+    let page = one.take_turn(Position(0)).await.unwrap().expect("a page");
+    assert!(page.leaves.is_empty());
     let waiting = {
         let other = Arc::clone(&other);
         tokio::spawn(async move { other.append(&batch(0, 1)).await })
@@ -338,11 +339,12 @@ async fn a_turn_keeps_others_out() {
     one.append(&batch(0, 2)).await.unwrap();
     let told = waiting.await.unwrap();
     assert!(matches!(told, Err(LogError::Behind { next: Position(2) })), "{told:?}");
-    one.take_turn().await.unwrap();
+    let page = one.take_turn(Position(1)).await.unwrap().expect("a page");
+    assert_eq!(page, one.read(Position(1), 10).await.unwrap());
     one.end_turn().await;
     other.append(&batch(2, 1)).await.unwrap();
     // Its process is stopped now, and the server throws it out.
-    one.take_turn().await.unwrap();
+    one.take_turn(Position(3)).await.unwrap();
     other.append(&batch(3, 1)).await.unwrap();
     let told = one.append(&batch(4, 1)).await;
     assert!(told.is_err(), "the turn is over: {told:?}");

@@ -13,10 +13,12 @@
 
 mod append;
 pub mod inspect;
+mod kept;
 mod lease;
 pub mod migrate;
 mod read;
 mod tree;
+mod turn;
 pub mod url;
 
 use std::path::Path;
@@ -31,20 +33,24 @@ use rota_aggregates::observation::{PartRef, SealedPart};
 use rota_aggregates::{Position, Timestamp};
 use rota_projections::live::UseMark;
 use sqlx::postgres::{PgDatabaseError, PgListener, PgSeverity};
-use sqlx::{ConnectOptions, Connection, PgConnection, PgPool, Postgres, Transaction};
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 use self::append::Attempt;
+use self::kept::Kept;
+use self::turn::Turn;
 pub use self::url::PostgresUrl;
 use super::lease::Leases;
 use super::tree::TreeStore;
-use super::{Batch, EventLog, LogError, Page, StoredEvent};
+use super::{Batch, EventLog, LogError, Page, StoredEvent, reading};
 
 /// Connections for reading, and for whatever is not an append.
 const READERS: u32 = 8;
-/// Connections for appending: the library takes one of its own while a turn holds the other.
+/// Connections for appending: one is kept, the library takes the other.
 const WRITERS: u32 = 2;
+/// Connections for reading that are kept.
+const READERS_KEPT: usize = 2;
 /// After so long somebody who follows the log looks, whether it was heard of or not.
 const TICK: Duration = Duration::from_millis(250);
 /// A listener that lost its connection tries again after so long.
@@ -57,10 +63,11 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub struct PostgresLog {
     url: PostgresUrl,
     readers: PgPool,
-    writers: PgPool,
+    reading: Kept,
+    writing: Kept,
     repository: PostgresEventRepository,
-    /// The transaction of a turn. Appends go one by one.
-    turn: Mutex<Option<Transaction<'static, Postgres>>>,
+    /// Appends go one by one.
+    turn: Mutex<Option<Turn>>,
     /// The first half of the names of this process' attempts.
     origin: [u8; 8],
     attempts: AtomicU64,
@@ -74,6 +81,8 @@ pub struct PostgresLog {
 #[derive(Default)]
 struct Heard {
     next: AtomicU64,
+    /// The end of what this process appends, or has appended: word of that is no news.
+    own: AtomicU64,
     wake: Notify,
 }
 
@@ -112,8 +121,9 @@ impl PostgresLog {
         Ok(Self {
             url: url.clone(),
             repository: PostgresEventRepository::new(writers.clone()),
+            reading: Kept::new(readers.clone(), READERS_KEPT),
             readers,
-            writers,
+            writing: Kept::new(writers, 1),
             turn: Mutex::default(),
             origin,
             attempts: AtomicU64::new(0),
@@ -170,25 +180,26 @@ impl PostgresLog {
             return self.write_single(batch, row, &attempt).await;
         }
         let query = append::batch(batch, &attempt)?;
-        let written = if let Some(mut transaction) = turn.take() {
-            let work = async {
-                let tip = query.fetch_one(&mut *transaction).await?;
-                transaction.commit().await.map(|()| tip)
-            };
-            tokio::time::timeout(PATIENCE, work).await
+        self.heard.own.store(batch.at.0 + batch.rows.len() as u64, Ordering::Relaxed);
+        let written = if let Some(turn) = turn.take() {
+            tokio::time::timeout(PATIENCE, turn.append(&self.writing, query)).await
         } else {
-            let mut connection = self.writers.acquire().await.map_err(LogError::unavailable)?;
+            let mut connection = self.writing.take().await.map_err(LogError::unavailable)?;
             let written = tokio::time::timeout(PATIENCE, query.fetch_one(&mut *connection)).await;
-            if written.is_err() {
+            match &written {
+                Ok(Ok(_)) => self.writing.give_back(connection),
+                Ok(Err(_)) => {}
                 // Whatever it still says is not for the next one to hear.
-                drop(connection.detach());
+                Err(_) => drop(connection.detach()),
             }
             written
         };
-        let tip = written.map_err(|_| silent())?.map_err(outcome)?;
-        if tip == batch.at.0 as i64 {
+        let tip = written.map_err(|_| silent()).and_then(|tip| tip.map_err(outcome));
+        if tip.as_ref().is_ok_and(|tip| *tip == batch.at.0 as i64) {
             return Ok(());
         }
+        self.heard.own.store(0, Ordering::Relaxed);
+        let tip = tip?;
         self.overtaken.store(true, Ordering::Relaxed);
         Err(LogError::Behind { next: Position(tip as u64) })
     }
@@ -303,30 +314,29 @@ impl EventLog for PostgresLog {
         patiently(settled.fetch_one(&self.readers)).await
     }
 
-    async fn take_turn(&self) -> Result<(), LogError> {
+    async fn take_turn(&self, from: Position) -> Result<Option<Page>, LogError> {
         let mut turn = self.turn.lock().await;
         // One that is left over has lost its lock, or holds it: either way it is no use.
         drop(turn.take());
-        let begun = async {
-            let mut transaction = self.writers.begin().await?;
-            lock(&mut transaction).await?;
-            Ok(transaction)
-        };
-        *turn = Some(patiently(begun).await?);
-        Ok(())
+        let taken = tokio::time::timeout(PATIENCE, Turn::take(&self.writing, from, reading::PAGE)).await;
+        let (taken, page) = taken.map_err(|_| LogError::unavailable("the server did not answer"))??;
+        *turn = Some(taken);
+        Ok(Some(page))
     }
 
     async fn end_turn(&self) {
-        if let Some(transaction) = self.turn.lock().await.take() {
-            // A transaction whose connection broke has ended.
-            let _ = transaction.rollback().await;
+        if let Some(turn) = self.turn.lock().await.take() {
+            // One whose connection broke has ended.
+            let _ = turn.give_up(&self.writing).await;
         }
     }
 
     async fn grown(&self, known: Position) -> bool {
         let heard = async {
             // Taken, not looked at: what was heard wrongly is not heard again.
-            while self.heard.next.swap(0, Ordering::Relaxed) <= known.0 {
+            while self.heard.next.swap(0, Ordering::Relaxed)
+                <= self.heard.own.load(Ordering::Relaxed).max(known.0)
+            {
                 self.heard.wake.notified().await;
             }
         };
@@ -341,11 +351,11 @@ impl EventLog for PostgresLog {
     }
 
     async fn read(&self, from: Position, limit: usize) -> Result<Page, LogError> {
-        read::page(&self.readers, from, limit).await
+        read::page(&self.reading, from, limit).await
     }
 
     async fn read_at(&self, positions: &[Position]) -> Result<Vec<StoredEvent>, LogError> {
-        read::at(&self.readers, positions).await
+        read::at(&self.reading, positions).await
     }
 
     async fn meta(&self, name: &str) -> Result<Option<Vec<u8>>, LogError> {

@@ -2,24 +2,45 @@
 
 use rota_aggregates::{CredentialId, Position};
 use rota_projections::live::UseMark;
-use sqlx::postgres::PgRow;
-use sqlx::{PgPool, Row};
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::{PgPool, Postgres, Row};
 use uuid::Uuid;
 
+use super::kept::Kept;
 use super::patiently;
 use crate::log::{LogError, Page, Side, StoredEvent};
 use crate::sealing::Sealed;
 
-pub async fn page(pool: &PgPool, from: Position, limit: usize) -> Result<Page, LogError> {
-    // Both bounds on both sides: a planner that has to find `sealed`'s for itself begins at its first row.
-    const PAGE: &str = "SELECT e.position, e.leaf, s.digest FROM events e \
-        LEFT JOIN sealed s ON s.position = e.position AND s.position >= $1 AND s.position < $2 \
-        WHERE e.position >= $1 AND e.position < $2 ORDER BY e.position";
-    let end = from.0.saturating_add(limit as u64).min(i64::MAX as u64);
-    let rows = sqlx::query(PAGE).bind(from.0 as i64).bind(end as i64);
-    let rows = patiently(rows.fetch_all(pool)).await?;
+async fn rows(readers: &Kept, query: Query<'_, Postgres, PgArguments>) -> Result<Vec<PgRow>, LogError> {
+    patiently(async {
+        let mut connection = readers.take().await?;
+        let rows = query.fetch_all(&mut *connection).await?;
+        readers.give_back(connection);
+        Ok(rows)
+    })
+    .await
+}
+
+/// Both bounds on both sides: a planner that has to find `sealed`'s for itself begins at its first row.
+pub(super) const PAGE: &str = "SELECT e.position, e.leaf, s.digest FROM events e \
+    LEFT JOIN sealed s ON s.position = e.position AND s.position >= $1 AND s.position < $2 \
+    WHERE e.position >= $1 AND e.position < $2 ORDER BY e.position";
+
+/// The end of a page, exclusive.
+pub(super) fn end(from: Position, limit: usize) -> u64 {
+    from.0.saturating_add(limit as u64).min(i64::MAX as u64)
+}
+
+pub async fn page(readers: &Kept, from: Position, limit: usize) -> Result<Page, LogError> {
+    let page = sqlx::query(PAGE).bind(from.0 as i64).bind(end(from, limit) as i64);
+    in_order(from, &rows(readers, page).await?)
+}
+
+/// The rows of a page, which must have no gap.
+pub(super) fn in_order(from: Position, rows: &[PgRow]) -> Result<Page, LogError> {
     let mut leaves = Vec::with_capacity(rows.len());
-    for (expected, row) in (from.0 as i64..).zip(&rows) {
+    for (expected, row) in (from.0 as i64..).zip(rows) {
         let read = || Ok::<_, sqlx::Error>((row.try_get::<i64, _>(0)?, row.try_get(1)?, digest(row, 2)?));
         let (position, leaf, digest) = read().map_err(LogError::unavailable)?;
         if position != expected {
@@ -30,7 +51,7 @@ pub async fn page(pool: &PgPool, from: Position, limit: usize) -> Result<Page, L
     Ok(Page { first: from, leaves })
 }
 
-pub async fn at(pool: &PgPool, positions: &[Position]) -> Result<Vec<StoredEvent>, LogError> {
+pub async fn at(readers: &Kept, positions: &[Position]) -> Result<Vec<StoredEvent>, LogError> {
     const AT: &str = "SELECT e.position, e.leaf, s.digest, s.secret, s.secret_key, s.answer, s.answer_key, \
         s.details, s.details_key FROM events e LEFT JOIN sealed s USING (position) \
         WHERE e.position = ANY ($1) ORDER BY e.position";
@@ -38,7 +59,7 @@ pub async fn at(pool: &PgPool, positions: &[Position]) -> Result<Vec<StoredEvent
         return Ok(Vec::new());
     }
     let positions: Vec<_> = positions.iter().map(|p| p.0 as i64).collect();
-    let rows = patiently(sqlx::query(AT).bind(positions).fetch_all(pool)).await?;
+    let rows = rows(readers, sqlx::query(AT).bind(positions)).await?;
     rows.iter().map(|row| stored(row).map_err(LogError::unavailable)).collect()
 }
 
@@ -59,8 +80,9 @@ pub async fn use_marks(pool: &PgPool) -> Result<Vec<UseMark>, LogError> {
 }
 
 fn digest(row: &PgRow, column: usize) -> Result<Option<[u8; 32]>, sqlx::Error> {
-    let digest: Option<&[u8]> = row.try_get(column)?;
-    let whole = digest.map(<[u8; 32]>::try_from).transpose();
+    // A borrowed one can't be had of a statement without parameters.
+    let digest: Option<Vec<u8>> = row.try_get(column)?;
+    let whole = digest.as_deref().map(<[u8; 32]>::try_from).transpose();
     whole.map_err(|_| sqlx::Error::Decode("a digest has 32 bytes".into()))
 }
 

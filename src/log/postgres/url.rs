@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 use zeroize::Zeroizing;
 
 /// A statement of rota's takes at most so long.
@@ -72,13 +72,13 @@ pub(super) fn pool(connections: u32) -> PgPoolOptions {
         .acquire_timeout(ACQUIRE)
         .test_before_acquire(false)
         .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if meta.idle_for < TRY_AFTER {
-                    return Ok(true);
-                }
-                Ok(tokio::time::timeout(ACQUIRE, connection.ping()).await.is_ok_and(|ping| ping.is_ok()))
-            })
+            Box::pin(async move { Ok(works(connection, meta.idle_for).await) })
         })
+}
+
+/// Whether a connection that was idle for so long still works, as far as that has to be tried.
+pub(super) async fn works(connection: &mut PgConnection, idle: Duration) -> bool {
+    idle < TRY_AFTER || tokio::time::timeout(ACQUIRE, connection.ping()).await.is_ok_and(|ping| ping.is_ok())
 }
 
 #[cfg(test)]
