@@ -311,7 +311,7 @@ impl App {
     }
 }
 
-fn decode(stored: &StoredEvent) -> Result<Record, Failure> {
+pub(super) fn decode(stored: &StoredEvent) -> Result<Record, Failure> {
     let decoded = Record::decode(&stored.leaf);
     decoded.map_err(|source| LogError::BadLeaf { position: stored.position, source }.into())
 }

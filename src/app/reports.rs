@@ -1,8 +1,8 @@
 //! The auditors' questions: which events a report is folded from, up to which position, for whom.
 //!
-//! A report is folded from the ledger each time it is asked for, page by page: the events of a workspace or a
-//! credential by the audit index, else all of them, decoding only those of the types that it folds. What is kept in
-//! memory is the fold and one page of rows.
+//! A report is folded from the ledger each time it is asked for, page by page: the events about a credential, or those
+//! of the types that it folds, by the audit index; where most of the ledger is needed all of it, decoding only those
+//! types. What is kept in memory is the fold, one page of rows, and the positions that the index names.
 
 use rota_aggregates::record::Record;
 use rota_aggregates::{CredentialId, Position, Timestamp, WorkspaceId};
@@ -10,14 +10,17 @@ use rota_projections::Recorded;
 use rota_projections::audit::Facet;
 use rota_projections::reports::{Definition, Owned, Parameter, Question, Row, Rows, Run, find};
 
-use super::read::AsOf;
+use super::read::{AsOf, decode};
 use super::sweep::Sweeper;
 use super::{App, Caller, Failure};
-use crate::log::LogError;
+use crate::log::{LogError, StoredEvent};
 use crate::views::AuditQuery;
 
 /// Events read at once.
 const PAGE: usize = 1_000;
+
+/// Of the whole ledger at most one event in so many is looked up: what is read in order is read faster.
+const SPARSE: u64 = 8;
 
 /// A report that is asked for.
 #[derive(Clone, Debug)]
@@ -120,11 +123,17 @@ impl App {
         }
         let skip = ask.after.map_or(0, |cursor| cursor.rows);
         let run = Run::new(definition, question.clone(), Rows::page(skip, ask.limit));
-        let facets = facets(definition, &question);
-        let run = if facets.is_empty() {
-            self.sweep(run, definition.types, end).await?
-        } else {
-            self.look_up(facets, run, end).await?
+        let run = match lists(definition, &question) {
+            Some(mut lists) if lists.len() == 1 => self.look_up(lists.swap_remove(0), run, end).await?,
+            Some(lists) => {
+                // In one workspace the index names no more than is there to be read anyway.
+                let most = if question.workspace.is_some() { usize::MAX } else { (end.0 / SPARSE) as usize };
+                match self.views.positions(&lists, end, most).await? {
+                    Some(positions) => self.read_out(lists, run, &positions).await?,
+                    None => self.sweep(run, definition.types, end).await?,
+                }
+            }
+            None => self.sweep(run, definition.types, end).await?,
         };
         let rows = run.finish();
         let count = rows.count();
@@ -185,20 +194,43 @@ impl App {
             let page = self.views.audit(&query).await?;
             let short = page.len() < PAGE;
             query.after = page.last().map(|(_, stored)| stored.position);
-            let fold = tokio::task::spawn_blocking(move || {
-                for (record, stored) in page {
-                    let recorded =
-                        Recorded { position: stored.position, record, digest: None, details: None };
-                    run.take(&recorded.fact());
-                }
-                run
-            });
-            run = fold.await.map_err(|error| LogError::unavailable(error.to_string()))?;
+            run = fold(run, page).await?;
             if short {
                 return Ok(run);
             }
         }
     }
+
+    /// Feeds to a report the events at these positions that have all facets of one of the lists.
+    async fn read_out(
+        &self,
+        lists: Vec<Vec<Facet>>,
+        mut run: Run,
+        positions: &[Position],
+    ) -> Result<Run, Failure> {
+        for portion in positions.chunks(PAGE) {
+            let mut page = Vec::with_capacity(portion.len());
+            for stored in self.log.read_at(portion).await? {
+                let record = decode(&stored)?;
+                if lists.iter().any(|facets| facets.iter().all(|facet| facet.matches(&record))) {
+                    page.push((record, stored));
+                }
+            }
+            run = fold(run, page).await?;
+        }
+        Ok(run)
+    }
+}
+
+async fn fold(mut run: Run, page: Vec<(Record, StoredEvent)>) -> Result<Run, Failure> {
+    let fold = tokio::task::spawn_blocking(move || {
+        for (record, stored) in page {
+            let recorded = Recorded { position: stored.position, record, digest: None, details: None };
+            run.take(&recorded.fact());
+        }
+        run
+    });
+    Ok(fold.await.map_err(|error| LogError::unavailable(error.to_string()))?)
 }
 
 impl Sweeper for Run {
@@ -207,13 +239,21 @@ impl Sweeper for Run {
     }
 }
 
-/// The facets by which the events of a question can be looked up; none if all are to be read.
-fn facets(definition: &Definition, question: &Question) -> Vec<Facet> {
-    let credential: Option<CredentialId> = question.credential.filter(|_| definition.by_credential);
-    let workspace: Option<WorkspaceId> = question.workspace;
-    match (credential, workspace) {
-        (Some(id), _) => vec![Facet::Credential(id)],
-        (None, Some(id)) => vec![Facet::Workspace(id)],
-        (None, None) => Vec::new(),
+/// The lists of facets by which the events of a question can be looked up: those that have all of one of them. `None`
+/// if all are to be read.
+fn lists(definition: &Definition, question: &Question) -> Option<Vec<Vec<Facet>>> {
+    let of_type = |name: &&str| {
+        let mut facets = vec![Facet::Type((*name).to_owned())];
+        facets.extend(question.workspace.map(Facet::Workspace));
+        facets
+    };
+    if let Some((id, beside)) = question.credential.zip(definition.beside_credential) {
+        let about = std::iter::once(vec![Facet::Credential(id)]);
+        return Some(about.chain(beside.iter().map(of_type)).collect());
+    }
+    match (definition.types, question.workspace) {
+        (Some(types), _) => Some(types.iter().map(of_type).collect()),
+        (None, Some(id)) => Some(vec![vec![Facet::Workspace(id)]]),
+        (None, None) => None,
     }
 }

@@ -127,6 +127,33 @@ impl Views {
         Ok(found)
     }
 
+    /// The positions before `end` of the events that have all facets of one of some lists, in order; `None` if there are
+    /// more than `most`. The index only points: an event there may lack a facet.
+    pub async fn positions(
+        &self,
+        lists: &[Vec<Facet>],
+        end: Position,
+        most: usize,
+    ) -> Result<Option<Vec<Position>>, LogError> {
+        let mut all = Vec::new();
+        for facets in lists {
+            let mut search = Search::new(self, facets, Position(0), end).await?;
+            loop {
+                let found = search.more().await?;
+                if found.is_empty() {
+                    break;
+                }
+                all.extend(found);
+                if all.len() > most {
+                    return Ok(None);
+                }
+            }
+        }
+        all.sort_unstable();
+        all.dedup();
+        Ok(Some(all))
+    }
+
     /// The position of the first event at or after an instant. The ledger's time never goes back, so it can be
     /// searched for.
     pub async fn first_at(&self, time: Timestamp) -> Result<Position, LogError> {

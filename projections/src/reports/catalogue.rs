@@ -85,8 +85,9 @@ pub struct Definition {
     pub columns: &'static [&'static str],
     /// The types of events that it folds; `None` for all of them.
     pub types: Option<&'static [&'static str]>,
-    /// Whether the events about a credential are all that a question about that one needs.
-    pub by_credential: bool,
+    /// The types of events that a question about one credential needs beside the events about that one; `None` if it
+    /// needs those of its neighbours too.
+    pub beside_credential: Option<&'static [&'static str]>,
     pub(super) fold: fn(Question) -> Box<dyn Fold>,
 }
 
@@ -158,7 +159,7 @@ pub const ALL: &[Definition] = &[
         ],
         columns: rotations::COLUMNS,
         types: Some(rotations::TYPES),
-        by_credential: true,
+        beside_credential: Some(&[]),
         fold: rotations::fold,
     },
     Definition {
@@ -168,7 +169,7 @@ pub const ALL: &[Definition] = &[
         parameters: &[Parameter::Credential, Parameter::Kind, Parameter::Owner],
         columns: credentials::COLUMNS,
         types: Some(secret_age::TYPES),
-        by_credential: true,
+        beside_credential: Some(&[]),
         fold: credentials::fold,
     },
     Definition {
@@ -180,7 +181,7 @@ pub const ALL: &[Definition] = &[
         parameters: &[Parameter::TheCredential, Parameter::Version, Parameter::At],
         columns: versions::COLUMNS,
         types: Some(old_secrets::TYPES),
-        by_credential: true,
+        beside_credential: Some(&[]),
         fold: versions::fold,
     },
     Definition {
@@ -196,7 +197,7 @@ pub const ALL: &[Definition] = &[
         ],
         columns: secret_age::AGE_COLUMNS,
         types: Some(secret_age::TYPES),
-        by_credential: false,
+        beside_credential: Some(policies::TYPES),
         fold: secret_age::age,
     },
     Definition {
@@ -213,7 +214,7 @@ pub const ALL: &[Definition] = &[
         ],
         columns: secret_age::OUT_OF_POLICY_COLUMNS,
         types: Some(secret_age::TYPES),
-        by_credential: false,
+        beside_credential: Some(policies::TYPES),
         fold: secret_age::out_of_policy,
     },
     Definition {
@@ -231,7 +232,7 @@ pub const ALL: &[Definition] = &[
         ],
         columns: old_secrets::COLUMNS,
         types: Some(old_secrets::TYPES),
-        by_credential: true,
+        beside_credential: Some(&[]),
         fold: old_secrets::fold,
     },
     Definition {
@@ -249,7 +250,7 @@ pub const ALL: &[Definition] = &[
         ],
         columns: compromises::COLUMNS,
         types: Some(compromises::TYPES),
-        by_credential: true,
+        beside_credential: Some(&[]),
         fold: compromises::fold,
     },
     Definition {
@@ -259,7 +260,7 @@ pub const ALL: &[Definition] = &[
         parameters: &[Parameter::At],
         columns: policies::COLUMNS,
         types: Some(policies::TYPES),
-        by_credential: false,
+        beside_credential: None,
         fold: policies::fold,
     },
     Definition {
@@ -275,7 +276,7 @@ pub const ALL: &[Definition] = &[
         ],
         columns: population::COLUMNS,
         types: None,
-        by_credential: true,
+        beside_credential: Some(&[]),
         fold: population::fold,
     },
     Definition {
@@ -292,7 +293,7 @@ pub const ALL: &[Definition] = &[
         ],
         columns: erasures::COLUMNS,
         types: None,
-        by_credential: false,
+        beside_credential: None,
         fold: erasures::fold,
     },
     Definition {
@@ -303,7 +304,7 @@ pub const ALL: &[Definition] = &[
         parameters: &[Parameter::Actor, Parameter::Period],
         columns: reads::COLUMNS,
         types: Some(reads::TYPES),
-        by_credential: false,
+        beside_credential: None,
         fold: reads::fold,
     },
     Definition {
@@ -313,7 +314,7 @@ pub const ALL: &[Definition] = &[
         parameters: &[Parameter::At],
         columns: keys::COLUMNS,
         types: Some(keys::TYPES),
-        by_credential: false,
+        beside_credential: None,
         fold: keys::fold,
     },
     Definition {
@@ -324,7 +325,7 @@ pub const ALL: &[Definition] = &[
         parameters: &[Parameter::At],
         columns: ledger_keys::COLUMNS,
         types: Some(ledger_keys::TYPES),
-        by_credential: false,
+        beside_credential: None,
         fold: ledger_keys::fold,
     },
     Definition {
@@ -336,7 +337,7 @@ pub const ALL: &[Definition] = &[
         parameters: &[Parameter::Rotation, Parameter::Actor, Parameter::Period],
         columns: managed::COLUMNS,
         types: Some(managed::TYPES),
-        by_credential: false,
+        beside_credential: None,
         fold: managed::fold,
     },
     Definition {
@@ -347,7 +348,7 @@ pub const ALL: &[Definition] = &[
         parameters: &[Parameter::Credential, Parameter::Kind, Parameter::PlannedOwner, Parameter::Period],
         columns: campaigns::COLUMNS,
         types: Some(campaigns::TYPES),
-        by_credential: false,
+        beside_credential: None,
         fold: campaigns::fold,
     },
     Definition {
@@ -363,7 +364,7 @@ pub const ALL: &[Definition] = &[
         ],
         columns: custody::COLUMNS,
         types: Some(custody::TYPES),
-        by_credential: true,
+        beside_credential: Some(&[]),
         fold: custody::fold,
     },
 ];
