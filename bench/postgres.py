@@ -171,8 +171,8 @@ def main():
                 return str(file)
 
             # No two replicas are asked to rotate the same credential, as with a balancer that is fair to callers.
-            rotate = [write(f"rotate-{number}", [("POST", f"/v1/credentials/{id}/rotate", f"Bearer {keys['admin']}", "{}")
-                                                 for id, _, _ in rotated[number::REPLICAS]]) for number in range(REPLICAS)]
+            rotate = [write(f"rotate-{number}", [("POST", f"/connect/v1/apps/{public}/rotate-client-secret", f"Bearer {keys['admin']}", "")
+                                                 for _, public, _ in rotated[number::REPLICAS]]) for number in range(REPLICAS)]
             verify = [write(f"verify-{number}", [("POST", "/v1/verify", f"Bearer {keys['verifier']}",
                                                   json.dumps({"publicId": public, "secret": secret}))
                                                  for _, public, secret in verified]) for number in range(REPLICAS)]

@@ -1,5 +1,5 @@
 //! Taking all events away, and checking all of them again, beside reading and decoding the same bytes from a flat file.
-//! `--events N` (1 000 000), `--quick` for a small one.
+//! `--events N` (1 000 000), `--quick` for a small one; `--checks` for the checks alone; `--folder PATH` keeps the files.
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
 use std::io::Write;
@@ -55,10 +55,12 @@ async fn lines(log: &dyn EventLog, format: Lines, path: &Path) -> Outcome<u64> {
 }
 
 async fn parquet(log: &dyn EventLog, folder: &Path) -> Outcome<u64> {
+    if folder.exists() {
+        std::fs::remove_dir_all(folder)?;
+    }
     let (mut parts, _) = Parts::open(folder)?;
     let count = each(log, |entry| Ok(parts.write(entry)?)).await?;
     parts.finish()?;
-    std::fs::remove_dir_all(folder)?;
     Ok(count)
 }
 
@@ -142,23 +144,29 @@ async fn main() -> Outcome {
         None => 1_000_000usize,
     };
     let rounds = if quick { 2 } else { 3 };
-    let folder = tempfile::tempdir()?;
-    let (path, flat) = (folder.path().join("rota.db"), folder.path().join("flat"));
+    let checks = arguments.iter().any(|argument| argument == "--checks");
+    let temporary = tempfile::tempdir()?;
+    let kept = arguments.iter().position(|argument| argument == "--folder");
+    let folder = kept.and_then(|at| arguments.get(at + 1)).map_or(temporary.path(), Path::new);
+    std::fs::create_dir_all(folder)?;
+    let (path, flat) = (folder.join("rota.db"), folder.join("flat"));
     ledger::write(&path, CREDENTIALS, events - CREDENTIALS - 1).await?;
     let log = SqliteLog::open(&path).await?;
     write_flat(&log, &flat).await?;
-    let out = folder.path().join("out");
+    let out = folder.join("out");
     let mut runs: Vec<Vec<Figure>> = Vec::new();
     for _ in 0..rounds {
         let mut figures = Vec::new();
         let run = Run::begin();
         figures.push(run.end(read_floor(&flat)?));
-        for format in [Lines::Ndjson, Lines::CloudEvents, Lines::Csv] {
+        if !checks {
+            for format in [Lines::Ndjson, Lines::CloudEvents, Lines::Csv] {
+                let run = Run::begin();
+                figures.push(run.end(lines(&log, format, &out).await?));
+            }
             let run = Run::begin();
-            figures.push(run.end(lines(&log, format, &out).await?));
+            figures.push(run.end(parquet(&log, &folder.join("parquet")).await?));
         }
-        let run = Run::begin();
-        figures.push(run.end(parquet(&log, &folder.path().join("parquet")).await?));
         let bundles = bundles(&flat)?;
         let run = Run::begin();
         figures.push(run.end(check_tree(&bundles)?));
@@ -168,7 +176,8 @@ async fn main() -> Outcome {
     }
     let head = ["", "events/s", "CPU µs", "MiB more", "of read and decode"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    for (index, name) in NAMES.into_iter().enumerate() {
+    let names = NAMES.into_iter().enumerate().filter(|(index, _)| !checks || ![1, 2, 3, 4].contains(index));
+    for (index, (_, name)) in names.enumerate() {
         let of = |what: usize| Spread::of(runs.iter().map(|figures| figures[index].0[what]));
         let ratio = Spread::of(runs.iter().map(|figures| figures[index].0[0] / figures[0].0[0]));
         rows.push(vec![name.to_owned(), of(0).text(0), of(1).text(2), of(2).text(0), ratio.text(2)]);

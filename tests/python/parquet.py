@@ -9,20 +9,23 @@ import sys
 import duckdb
 import polars
 
-files = sys.argv[1] + "/*/*.parquet"
 
-
-def with_sql():
-    """The root in SQL alone: a level of the tree at a time."""
-    db = duckdb.connect()
-    db.execute(f"CREATE TABLE events AS SELECT * FROM read_parquet('{files}', hive_partitioning = true)")
-    db.execute("CREATE TABLE level AS SELECT position i, unhex(sha256('\\x00'::BLOB || leaf)) h FROM events")
+def root_by_sql(db, events):
+    """The root over a table of events in SQL alone: a level of the tree at a time."""
+    db.execute(f"CREATE TABLE level AS SELECT position i, unhex(sha256('\\x00'::BLOB || leaf)) h FROM {events}")
     while db.execute("SELECT count(*) FROM level").fetchone()[0] > 1:
         db.execute(
             "CREATE OR REPLACE TABLE level AS SELECT i // 2 i, CASE WHEN count(*) = 2 THEN "
             "unhex(sha256('\\x01'::BLOB || min_by(h, i) || max_by(h, i))) ELSE min_by(h, i) END h "
             "FROM level GROUP BY i // 2"
         )
+    return db.execute("SELECT base64(h) FROM level").fetchone()[0]
+
+
+def with_sql(files):
+    db = duckdb.connect()
+    db.execute(f"CREATE TABLE events AS SELECT * FROM read_parquet('{files}', hive_partitioning = true)")
+    root = root_by_sql(db, "events")
     row = db.execute(
         "SELECT count(*), count(DISTINCT position), min(position), max(position), "
         "count(*) FILTER (type LIKE '%rotated%'), bool_and(leaf_hash = unhex(sha256('\\x00'::BLOB || leaf))), "
@@ -30,11 +33,10 @@ def with_sql():
     ).fetchone()
     names = ["events", "positions", "first", "last", "rotations", "hashes", "days"]
     types = db.execute("SELECT column_name, column_type FROM (DESCRIBE events)").fetchall()
-    root = db.execute("SELECT base64(h) FROM level").fetchone()[0]
     return dict(zip(names, row)) | {"root": root, "types": dict(types)}
 
 
-def with_polars():
+def with_polars(files):
     """The same with Polars and a stack of subtrees."""
     frame = polars.read_parquet(files, hive_partitioning=True).sort("position")
     stack = []
@@ -58,4 +60,6 @@ def with_polars():
     }
 
 
-print(json.dumps({"duckdb": with_sql(), "polars": with_polars()}))
+if __name__ == "__main__":
+    files = sys.argv[1] + "/*/*.parquet"
+    print(json.dumps({"duckdb": with_sql(files), "polars": with_polars(files)}))
