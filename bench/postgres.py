@@ -108,20 +108,26 @@ class Naive:
 
 
 class Shared:
-    """One kind of request, sent to some of the replicas at once, the connections divided among them."""
+    """One kind of request, sent to some of the replicas at once, the connections divided among them. The others stand
+    still meanwhile."""
 
-    def __init__(self, what, files, servers):
+    def __init__(self, what, files, servers, others):
         self.name = f"{what}, {len(servers)} replica{'s' * (len(servers) > 1)}, {CALLERS}"
         share = CALLERS // len(servers)
+        self.others = others
         self.servers, self.runs, self.longest, self.p99 = servers, [], 0.0, []
         self.loads = [Load(what, file, share) for file, _ in zip(files, servers)]
 
     def run(self, seconds):
         threads = [threading.Thread(target=load.run, args=(server, seconds)) for load, server in zip(self.loads, self.servers)]
+        for server in self.others:
+            server.process.send_signal(signal.SIGSTOP)
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
+        for server in self.others:
+            server.process.send_signal(signal.SIGCONT)
         self.runs.append(sum(load.runs[-1]["rate"] for load in self.loads))
         self.p99.append(max(load.runs[-1]["p99"] for load in self.loads))
         self.longest = max([self.longest, *(load.runs[-1]["max"] for load in self.loads)])
@@ -178,8 +184,8 @@ def main():
                                                  for _, public, secret in verified]) for number in range(REPLICAS)]
             check_valid(servers[-1], keys["verifier"], verified)
             pgbench, naive, get = Inserts(postgres, folder), Naive(postgres, options.program), Bare(bare, write("get", [("GET", "/", "", "")]))
-            ones = {"rotate": Shared("rotate", rotate, servers[:1]), "verify": Shared("verify", verify, servers[:1])}
-            threes = {"rotate": Shared("rotate", rotate, servers), "verify": Shared("verify", verify, servers)}
+            ones = {"rotate": Shared("rotate", rotate, servers[:1], servers[1:]), "verify": Shared("verify", verify, servers[:1], servers[1:])}
+            threes = {"rotate": Shared("rotate", rotate, servers, []), "verify": Shared("verify", verify, servers, [])}
             shared = [ones["rotate"], threes["rotate"], ones["verify"], threes["verify"]]
             programs = [pgbench, naive, get, *shared]
             for _ in range(rounds):

@@ -1,6 +1,6 @@
 """How long DuckDB takes to compute the root of RFC 6962 over a folder of Parquet that rota has exported.
 
-    target/test-packages/bin/python bench/root.py FOLDER
+    target/python/bin/python bench/root.py FOLDER
 """
 
 import sys

@@ -1,15 +1,20 @@
-//! What the tree costs: an event in it beside bare SHA-256 over its bytes, and a change with its receipt beside one
-//! without.
+//! What the tree costs: an event in it beside bare SHA-256 over its bytes, a receipt made of tiles that are in memory,
+//! and a change with its receipt beside one without.
 //!
 //! `cargo bench -p rota-benches --bench tree`
 #![expect(clippy::print_stdout, reason = "a benchmark prints its figures")]
 
+use std::collections::HashMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rota::app::clock::SystemClock;
 use rota::app::{App, Caller, OperatorKey, Options, Principal, StoreUrl};
+use rota::ledger::checkpoint::Checkpoint;
+use rota::ledger::note::SigningKey;
+use rota::ledger::proof::Plan;
+use rota::ledger::receipt::Receipt;
 use rota::ledger::rfc6962::leaf_hash;
 use rota::ledger::tile::Edge;
 use rota_aggregates::RequestId;
@@ -57,6 +62,40 @@ fn tree() {
     println!("{}", table(&[row("SHA-256 alone", &bare), pushed_row]));
 }
 
+/// How many receipts a second one core makes of the tiles of ten million events.
+fn proofs() -> Outcome<()> {
+    const SIZE: u64 = 10_000_000;
+    const RECEIPTS: u64 = 50_000;
+    let (mut edge, mut full) = (Edge::default(), Vec::new());
+    for index in 0..SIZE {
+        edge.push(leaf_hash(&index.to_le_bytes()), &mut full);
+    }
+    let mut tiles: HashMap<_, _> = full.into_iter().map(|tile| (tile.id, tile.hashes)).collect();
+    for (id, _) in Edge::needs(SIZE) {
+        tiles.extend(edge.open_tile(id).map(|hashes| (id, hashes.to_vec())));
+    }
+    let key = SigningKey::of_log("ledger.rota.example/prod", &[1; 32])?;
+    let checkpoint = Checkpoint { origin: "ledger.rota.example/prod".into(), size: SIZE, root: edge.root() };
+    let note = checkpoint.sign(&[&key]);
+    let make = |index| -> Option<Receipt> {
+        let hashes = Plan::inclusion(index, SIZE)?.assemble(|id| tiles.get(&id).map(Vec::as_slice))?;
+        Some(Receipt { index, hashes, checkpoint: note.clone() })
+    };
+    let last = make(SIZE - 1).ok_or("a receipt")?;
+    last.check(&(SIZE - 1).to_le_bytes(), key.verifier())?;
+    let (mut rates, mut largest) = (Vec::new(), 0);
+    for _ in 0..ROUNDS {
+        let start = Instant::now();
+        for number in 0..RECEIPTS {
+            let receipt = make(number * 7_919_999 % SIZE).ok_or("a receipt")?;
+            largest = largest.max(black_box(receipt.text()).len());
+        }
+        rates.push(RECEIPTS as f64 / start.elapsed().as_secs_f64());
+    }
+    println!("{} receipts a second, of at most {largest} bytes\n", Spread::of(rates.into_iter()).text(0));
+    Ok(())
+}
+
 fn operator(number: u64) -> Caller {
     let request = RequestId(Uuid::from_u128(u128::from(number)));
     Caller { principal: Principal::Operator, ..Caller::scheduler(request) }
@@ -101,6 +140,7 @@ async fn receipts() -> Outcome<()> {
 
 fn main() -> Outcome<()> {
     tree();
+    proofs()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(receipts())
 }

@@ -4,6 +4,8 @@
 //! of the types that it folds, by the audit index; where most of the ledger is needed all of it, decoding only those
 //! types. What is kept in memory is the fold, one page of rows, and the positions that the index names.
 
+use std::sync::Arc;
+
 use rota_aggregates::record::Record;
 use rota_aggregates::{CredentialId, Position, Timestamp, WorkspaceId};
 use rota_projections::Recorded;
@@ -124,12 +126,11 @@ impl App {
         let skip = ask.after.map_or(0, |cursor| cursor.rows);
         let run = Run::new(definition, question.clone(), Rows::page(skip, ask.limit));
         let run = match lists(definition, &question) {
-            Some(mut lists) if lists.len() == 1 => self.look_up(lists.swap_remove(0), run, end).await?,
             Some(lists) => {
                 // In one workspace the index names no more than is there to be read anyway.
                 let most = if question.workspace.is_some() { usize::MAX } else { (end.0 / SPARSE) as usize };
                 match self.views.positions(&lists, end, most).await? {
-                    Some(positions) => self.read_out(lists, run, &positions).await?,
+                    Some(positions) => self.look_up(lists, run, &positions).await?,
                     None => self.sweep(run, definition.types, end).await?,
                 }
             }
@@ -187,50 +188,37 @@ impl App {
         }
     }
 
-    /// Feeds to a report the events that the audit index names.
-    async fn look_up(&self, facets: Vec<Facet>, mut run: Run, end: Position) -> Result<Run, Failure> {
-        let mut query = AuditQuery { facets, before: Some(end), limit: PAGE, ..AuditQuery::default() };
-        loop {
-            let page = self.views.audit(&query).await?;
-            let short = page.len() < PAGE;
-            query.after = page.last().map(|(_, stored)| stored.position);
-            run = fold(run, page).await?;
-            if short {
-                return Ok(run);
-            }
-        }
-    }
-
     /// Feeds to a report the events at these positions that have all facets of one of the lists.
-    async fn read_out(
+    async fn look_up(
         &self,
         lists: Vec<Vec<Facet>>,
         mut run: Run,
         positions: &[Position],
     ) -> Result<Run, Failure> {
-        for portion in positions.chunks(PAGE) {
-            let mut page = Vec::with_capacity(portion.len());
-            for stored in self.log.read_at(portion).await? {
-                let record = decode(&stored)?;
-                if lists.iter().any(|facets| facets.iter().all(|facet| facet.matches(&record))) {
-                    page.push((record, stored));
-                }
-            }
-            run = fold(run, page).await?;
+        let lists = Arc::new(lists);
+        let mut portions = positions.chunks(PAGE);
+        let mut page = self.log.read_at(portions.next().unwrap_or_default()).await?;
+        while !page.is_empty() {
+            let lists = Arc::clone(&lists);
+            let folding = tokio::task::spawn_blocking(move || fold(run, &page, &lists));
+            // The next page is read meanwhile.
+            let reading = self.log.read_at(portions.next().unwrap_or_default());
+            let (folded, read) = tokio::join!(folding, reading);
+            run = folded.map_err(|error| LogError::unavailable(error.to_string()))??;
+            page = read?;
         }
         Ok(run)
     }
 }
 
-async fn fold(mut run: Run, page: Vec<(Record, StoredEvent)>) -> Result<Run, Failure> {
-    let fold = tokio::task::spawn_blocking(move || {
-        for (record, stored) in page {
-            let recorded = Recorded { position: stored.position, record, digest: None, details: None };
-            run.take(&recorded.fact());
+fn fold(mut run: Run, page: &[StoredEvent], lists: &[Vec<Facet>]) -> Result<Run, Failure> {
+    for stored in page {
+        let record = decode(stored)?;
+        if lists.iter().any(|facets| facets.iter().all(|facet| facet.matches(&record))) {
+            Sweeper::take(&mut run, stored.position, record, None);
         }
-        run
-    });
-    Ok(fold.await.map_err(|error| LogError::unavailable(error.to_string()))?)
+    }
+    Ok(run)
 }
 
 impl Sweeper for Run {
