@@ -139,6 +139,15 @@ impl Remote {
         }
     }
 
+    /// The same, or nothing where there is no such thing, or not for this caller.
+    pub async fn find_raw(&self, path: &str) -> Result<Option<Raw>, Stop> {
+        match self.persist(QUESTIONS_MAX, || self.request(Method::GET, path)).await {
+            Attempt::Answered(raw) => Ok(Some(raw)),
+            Attempt::Again { stop, .. } => Err(stop),
+            Attempt::Refused(_) => Ok(None),
+        }
+    }
+
     fn json(&self, raw: &Raw) -> Result<Value, Stop> {
         serde_json::from_slice(&raw.body)
             .map_err(|_| Stop::refused(format!("{} answered something that is no JSON", self.url)))

@@ -167,6 +167,7 @@ impl Report {
         let mut pack = pack.ok_or(what)?;
         pack.prove(remote).await?;
         pack.connect(remote, kept).await?;
+        pack.witness(remote).await?;
         let position = pack.position();
         let files = pack.write(path)?;
         say!(

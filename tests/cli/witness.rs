@@ -232,6 +232,21 @@ fn an_auditor_asks_for_the_quorum(at: &Path, served: &Process, vkey: &str) {
         run(at, &["verify", "--url", &served.url, "--key", OPERATOR, "--policy", "stricter"]).exits(1);
     assert!(refused.out.contains("not cosigned by the quorum Q"), "{}", refused.out);
     served.verb_as(at, OPERATOR, &["receipt", "99999", "--cosigned"]).exits(1);
+    // What an auditor takes home says who else saw this history, and that the answers are part of it.
+    served.verb_as(at, OPERATOR, &["report", "population", "--pack", "pack"]).exits(0);
+    let packed = |name: &str| std::fs::read_to_string(at.join("pack").join(name)).unwrap();
+    assert_eq!(packed("policy"), given);
+    let (own, cosigned) = (packed("checkpoint"), packed("cosigned"));
+    assert!(cosigned.contains("w1.example") && cosigned.contains("w2.example"), "{cosigned}");
+    let size = |note: &str| note.lines().nth(1).unwrap().parse::<u64>().unwrap();
+    if size(&own) == size(&cosigned) {
+        assert_eq!(own.lines().nth(2), cosigned.lines().nth(2));
+        return;
+    }
+    let (from, to) = (size(&own).min(size(&cosigned)), size(&own).max(size(&cosigned)));
+    assert_eq!(packed(&format!("consistency/{}.checkpoint", size(&own))), own);
+    assert_eq!(packed(&format!("consistency/{}.checkpoint", size(&cosigned))), cosigned);
+    packed(&format!("consistency/{from}-{to}.txt"));
 }
 
 /// An auditor would have to trust the operator alone, or a witness that is away would keep rota from serving.

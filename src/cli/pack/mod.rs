@@ -151,19 +151,42 @@ impl Pack {
     /// Fetches the proof that a checkpoint that was kept before, or the oldest that the server keeps, and the answers'
     /// checkpoint are of one history.
     pub async fn connect(&mut self, remote: &Remote, kept: Option<String>) -> Result<(), Stop> {
-        let given = kept.is_some();
-        let note = if let Some(note) = kept {
-            note
-        } else {
-            let oldest = remote.get("/v1/ledger/checkpoints", &[("limit", "1")]).await?;
-            oldest["items"][0]["note"].as_str().unwrap_or_default().to_owned()
+        if let Some(note) = kept {
+            if !self.connect_to(remote, &note).await? {
+                return Err(wrong("the checkpoint that was kept is not of this ledger's keys"));
+            }
+            return Ok(());
+        }
+        let oldest = remote.get("/v1/ledger/checkpoints", &[("limit", "1")]).await?;
+        self.connect_to(remote, oldest["items"][0]["note"].as_str().unwrap_or_default()).await?;
+        Ok(())
+    }
+
+    /// Adds the newest checkpoint that witnesses cosigned, the policy to check that with, and the proof that it and the
+    /// answers' are of one history; nothing where no witness is asked, or to an auditor of one workspace.
+    pub async fn witness(&mut self, remote: &Remote) -> Result<(), Stop> {
+        let Some(policy) = remote.find_raw("/v1/ledger/policy").await? else { return Ok(()) };
+        let Some(cosigned) = remote.find_raw("/ledger/cosigned/checkpoint").await? else { return Ok(()) };
+        let note = String::from_utf8_lossy(&cosigned.body).into_owned();
+        if self.connect_to(remote, &note).await? {
+            self.put("policy", &policy.body);
+            self.put("cosigned", note.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// Adds the proof that another checkpoint and the answers' are of one history. Whether that one is of this ledger.
+    async fn connect_to(&mut self, remote: &Remote, note: &str) -> Result<bool, Stop> {
+        let other = self.keys.iter().find_map(|key| Checkpoint::open(note, key).ok());
+        let Some(other) = other.filter(|other| other.origin == self.checkpoint.origin) else {
+            return Ok(false);
         };
-        let other = self.keys.iter().find_map(|key| Checkpoint::open(&note, key).ok());
-        let other = match other {
-            Some(other) if other.origin == self.checkpoint.origin => other,
-            _ if given => return Err(wrong("the checkpoint that was kept is not of this ledger's keys")),
-            _ => return Ok(()),
-        };
+        let differ =
+            |from, to| wrong(&format!("the checkpoints of {from} and of {to} events are not of one history"));
+        if other.size == self.checkpoint.size {
+            let (same, size) = (other.root == self.checkpoint.root, other.size);
+            return if same { Ok(true) } else { Err(differ(size, size)) };
+        }
         let (old, new) = if other.size <= self.checkpoint.size {
             (&other, &self.checkpoint)
         } else {
@@ -183,15 +206,13 @@ impl Pack {
             check_consistency(old.size, &old.root, new.size, &new.root, &hashes).is_ok()
         });
         if !holds {
-            let what = format!("the checkpoints of {from} and of {to} events are not of one history");
-            return Err(wrong(&what));
+            return Err(differ(old.size, new.size));
         }
         self.put(&format!("consistency/{from}-{to}.txt"), &proof);
+        self.put(&format!("consistency/{}.checkpoint", other.size), note.as_bytes());
         let own = self.note.clone();
-        let (old, new) = if other.size <= self.checkpoint.size { (&note, &own) } else { (&own, &note) };
-        self.put(&format!("consistency/{from}.checkpoint"), old.as_bytes());
-        self.put(&format!("consistency/{to}.checkpoint"), new.as_bytes());
-        Ok(())
+        self.put(&format!("consistency/{}.checkpoint", self.checkpoint.size), own.as_bytes());
+        Ok(true)
     }
 
     /// Writes it: one file where the path ends in `.zip`, else a folder that is not there yet or empty. How many files.
