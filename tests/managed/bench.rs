@@ -187,7 +187,12 @@ impl Bench {
     }
 
     pub fn state(&self, app: &App) -> ManagedRotation {
-        app.tip().tip.read().live.managed_rotation(self.rotation).unwrap().state.clone()
+        self.find(app).unwrap()
+    }
+
+    /// The rotation, if this replica knows of it.
+    pub fn find(&self, app: &App) -> Option<ManagedRotation> {
+        app.tip().tip.read().live.managed_rotation(self.rotation).map(|live| live.state.clone())
     }
 
     /// Whether there is such a rotation still.

@@ -69,7 +69,7 @@ async fn another_replica_goes_on_after_a_death_and_not_before() {
     bench.target.silent.notified().await;
     bench.target.heal();
     drop(asked);
-    let by = |app: &App| bench.state(app).attempt.map(|a| a.by);
+    let by = |app: &App| bench.find(app)?.attempt.map(|a| a.by);
     until("the other replica knows of it", async || by(&heir.app).is_some()).await;
     let before = by(&heir.app);
     mortal.shutdown_background();
