@@ -122,12 +122,14 @@ class Shared:
         threads = [threading.Thread(target=load.run, args=(server, seconds)) for load, server in zip(self.loads, self.servers)]
         for server in self.others:
             server.process.send_signal(signal.SIGSTOP)
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for server in self.others:
-            server.process.send_signal(signal.SIGCONT)
+        try:
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        finally:
+            for server in self.others:
+                server.process.send_signal(signal.SIGCONT)
         self.runs.append(sum(load.runs[-1]["rate"] for load in self.loads))
         self.p99.append(max(load.runs[-1]["p99"] for load in self.loads))
         self.longest = max([self.longest, *(load.runs[-1]["max"] for load in self.loads)])

@@ -130,9 +130,6 @@ impl Run {
     }
 }
 
-const NAMES: [&str; 7] =
-    ["read and decode", "NDJSON", "CloudEvents", "CSV", "Parquet", "tree from bundles", "tree and events"];
-
 #[tokio::main]
 async fn main() -> Outcome {
     let arguments: Vec<_> = std::env::args().collect();
@@ -154,33 +151,34 @@ async fn main() -> Outcome {
     let log = SqliteLog::open(&path).await?;
     write_flat(&log, &flat).await?;
     let out = folder.join("out");
-    let mut runs: Vec<Vec<Figure>> = Vec::new();
+    let mut runs: Vec<Vec<(&str, Figure)>> = Vec::new();
     for _ in 0..rounds {
         let mut figures = Vec::new();
         let run = Run::begin();
-        figures.push(run.end(read_floor(&flat)?));
+        figures.push(("read and decode", run.end(read_floor(&flat)?)));
         if !checks {
-            for format in [Lines::Ndjson, Lines::CloudEvents, Lines::Csv] {
+            let formats =
+                [("NDJSON", Lines::Ndjson), ("CloudEvents", Lines::CloudEvents), ("CSV", Lines::Csv)];
+            for (name, format) in formats {
                 let run = Run::begin();
-                figures.push(run.end(lines(&log, format, &out).await?));
+                figures.push((name, run.end(lines(&log, format, &out).await?)));
             }
             let run = Run::begin();
-            figures.push(run.end(parquet(&log, &folder.join("parquet")).await?));
+            figures.push(("Parquet", run.end(parquet(&log, &folder.join("parquet")).await?)));
         }
         let bundles = bundles(&flat)?;
         let run = Run::begin();
-        figures.push(run.end(check_tree(&bundles)?));
+        figures.push(("tree from bundles", run.end(check_tree(&bundles)?)));
         let run = Run::begin();
-        figures.push(run.end(check_events(&bundles)?));
+        figures.push(("tree and events", run.end(check_events(&bundles)?)));
         runs.push(figures);
     }
     let head = ["", "events/s", "CPU µs", "MiB more", "of read and decode"];
     let mut rows = vec![head.map(str::to_owned).to_vec()];
-    let names = NAMES.into_iter().enumerate().filter(|(index, _)| !checks || ![1, 2, 3, 4].contains(index));
-    for (index, (_, name)) in names.enumerate() {
-        let of = |what: usize| Spread::of(runs.iter().map(|figures| figures[index].0[what]));
-        let ratio = Spread::of(runs.iter().map(|figures| figures[index].0[0] / figures[0].0[0]));
-        rows.push(vec![name.to_owned(), of(0).text(0), of(1).text(2), of(2).text(0), ratio.text(2)]);
+    for (index, (name, _)) in runs[0].iter().enumerate() {
+        let of = |what: usize| Spread::of(runs.iter().map(|figures| figures[index].1.0[what]));
+        let ratio = Spread::of(runs.iter().map(|figures| figures[index].1.0[0] / figures[0].1.0[0]));
+        rows.push(vec![(*name).to_owned(), of(0).text(0), of(1).text(2), of(2).text(0), ratio.text(2)]);
     }
     println!("{events} events, {rounds} rounds\n\n{}", table(&rows));
     Ok(())
